@@ -1,0 +1,119 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import Any
+
+import click
+
+from .errors import InputError
+from .settings import SLUG, load_settings
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Evaluate a model on an ongoing basis, and keep the results as trials."""
+
+
+def selection_options(command: Any) -> Any:  # noqa: ANN401  what click decorates
+    """Add the options that say which tickets; their values arrive as `make_selection` takes them."""
+    for option in reversed(
+        (
+            click.option("--data", help="A path, a URL, or `sample`.  [default: DATA_URL, else the UCI download]"),
+            click.option("--batch-size", metavar="N", help="How many tickets.  [default: 1000; in a window, all]"),
+            click.option("--all", "all_tickets", is_flag=True, help="All tickets."),
+            click.option("--seed", metavar="N", help="Draw the same tickets each time."),
+            click.option("--closed-from", metavar="TIME", help="Only tickets closed at or after this time (UTC)."),
+            click.option("--closed-to", metavar="TIME", help="Only tickets closed before this time (UTC)."),
+            click.option("--closed-last", metavar="SPAN", help="Only tickets closed in the last SPAN, say 24h or 7d."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@selection_options
+@click.option("--trials", metavar="DIR-or-URL", help="Where to keep the trial.  [default: TRIALS_URL, else trials/]")
+def evaluate(data: str | None, trials: str | None, **options: Any) -> None:  # noqa: ANN401
+    """Evaluate the model here and now, without Prefect; print the trial as JSON."""
+    from .pipeline import run_trial  # here, as pandas and scikit-learn take seconds that `--help` need not wait for
+    from .selection import make_selection
+
+    settings = load_settings()
+    selection = make_selection(data or settings.data, **options)
+    trial = run_trial(selection, trials=trials or settings.trials, flow=settings.flow_name)
+    if trial is not None:
+        click.echo(json.dumps(trial, indent=2, allow_nan=False))
+
+
+@cli.command()
+@click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many.")
+@click.option("--json", "as_json", is_flag=True, help="Print them whole, one a line.")
+@click.option("--trials", metavar="DIR-or-URL", help="Where they are.  [default: TRIALS_URL, else trials/]")
+def history(last: int, as_json: bool, trials: str | None) -> None:
+    """Show the latest trials, oldest first."""
+    from .trials import read_trials
+
+    found = read_trials(trials or load_settings().trials, last=last)
+    if as_json:
+        for trial in found:
+            click.echo(json.dumps(trial, allow_nan=False))
+    elif found:
+        _print_table(found)
+    else:
+        logging.getLogger(__name__).info("no trials yet: `%s evaluate` makes one", SLUG)
+
+
+def _print_table(trials: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("Tickets closed", "Trial", "Model", box=None, header_style="bold", pad_edge=False)
+    for heading in ("Tickets", "MAE, h", "MedAE, h", "R2"):
+        table.add_column(heading, justify="right")
+    for trial in trials:
+        metrics = trial["data"]["metrics"]
+        window = trial.get("window") or {}
+        when = f"{window.get('from') or '...'} to {window.get('to') or '...'}" if window else "at any time"
+        table.add_row(
+            when.replace("T00:00:00Z", ""),
+            f"{trial['created_at'][:16]}Z {trial['id'][:8]}",
+            str(trial.get("model", "")),
+            f"{trial['data']['num_obs']:,}",
+            *(_number(metrics.get(name), 3600.0, ",.1f") for name in ("MAE", "MedAE")),
+            _number(metrics.get("R2"), 1.0, ".3f"),
+        )
+    console = Console()
+    # Into a pipe, rich would fold the table at 80 columns; grep wants a trial a line.
+    console.print(table, width=None if console.is_terminal else 200, highlight=False)
+
+
+def _number(value: float | None, unit: float, form: str) -> str:
+    return "-" if value is None else format(value / unit, form)
+
+
+def main() -> None:
+    """Run the command line; exit with 0 when done, 2 on bad input or configuration, 1 on anything else."""
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    logging.getLogger(__package__).setLevel(logging.INFO)
+    try:
+        status = cli.main(prog_name=SLUG, standalone_mode=False)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        status = 130
+    except click.ClickException as error:
+        where = f" {error.ctx.info_name}" if isinstance(error, click.UsageError) and error.ctx else ""
+        click.echo(f"Error:{where}: {error.format_message()}", err=True)
+        status = 2
+    except InputError as error:
+        click.echo(f"Error: {error}", err=True)
+        status = 2
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

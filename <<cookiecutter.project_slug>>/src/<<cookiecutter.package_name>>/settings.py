@@ -1,0 +1,83 @@
+"""Every environment variable that the project reads, in one place."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+from dotenv import load_dotenv
+
+from .errors import InputError
+
+SLUG = << cookiecutter.project_slug | quoted >>
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment, or the file `.env` in the project's folder, says.
+
+    Attributes:
+        data: What to evaluate on where nothing else is said (`DATA_URL`); None is what data.py takes by default.
+        trials: Where trials are kept (`TRIALS_URL`): a folder, an fsspec URL, or `none`.
+        cache: Folder for downloads and parsed data (`CACHE_DIR`).
+        download_timeout: Seconds that a download may stall (`DOWNLOAD_TIMEOUT`).
+        username: Whose flow it is (`SATURN_USERNAME`, else the local user's name).
+    """
+
+    data: str | None
+    trials: str
+    cache: Path
+    download_timeout: float
+    username: str
+
+    @property
+    def flow_name(self) -> str:
+        """The flow's name in Prefect, and in the trials."""
+        return f"{self.username}-{SLUG}"
+
+
+def project_folder() -> Path:
+    """The checkout that this package runs from; where it runs from site-packages, the current folder."""
+    folder = Path(__file__).resolve().parents[2]
+    return folder if (folder / "pyproject.toml").is_file() else Path.cwd()
+
+
+def load_settings() -> Settings:
+    """Read the settings; the environment wins over `.env`.
+
+    Raises:
+        InputError: When a variable's value will not do.
+    """
+    load_dotenv(project_folder() / ".env")
+    trials = os.environ.get("TRIALS_URL") or "trials"
+    if "://" not in trials and trials != "none":
+        trials = str(project_folder() / Path(trials).expanduser())
+    cache = os.environ.get("CACHE_DIR")
+    return Settings(
+        data=os.environ.get("DATA_URL") or None,
+        trials=trials,
+        cache=Path(cache).expanduser() if cache else platformdirs.user_cache_path(SLUG),
+        download_timeout=_seconds("DOWNLOAD_TIMEOUT", default=60.0),
+        username=os.environ.get("SATURN_USERNAME") or _local_user(),
+    )
+
+
+def _seconds(variable: str, default: float) -> float:
+    text = os.environ.get(variable) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 86400:
+        raise InputError(f"{variable}: {text!r} is not a number of seconds; set it to {default:g}, or unset it")
+    return seconds
+
+
+def _local_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return "user"

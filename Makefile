@@ -1,0 +1,31 @@
+# The README says what each target is for.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_DIR ?= build/demo
+DATA ?=
+TESTS ?=
+
+.PHONY: demo test lint lock
+demo: $(VENV)/.installed
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/demo.py --into "$(DEMO_DIR)" --data "$(DATA)"
+
+test: $(VENV)/.installed lint
+	@echo "Running the tests: about ten minutes on two cores ..."
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses auto $(TESTS)
+
+lint: $(VENV)/.installed
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+lock: $(VENV)/.installed
+	@$(BIN)/python tools/lock.py
+
+$(VENV)/.installed: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or newer is needed, and $(PYTHON) is not: set PYTHON=python3.12, say" >&2; exit 1; }
+	@echo "Installing the template's own tools into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt || \
+	  { echo "The tools could not be installed: see pip's message above; is the package index reachable?" >&2; exit 1; }
+	@touch $@

@@ -1,0 +1,141 @@
+"""Refuses answers from which no working project would come, in one line each.
+
+template_extension.py calls `find_problem` while cookiecutter asks; as a hook this runs once more before the
+files are written, for the ways past the questions (a replay).
+"""
+
+from __future__ import annotations
+
+import json
+import keyword
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+# The answers as data. `tojson` leaves no quote of this literal in it, and json.loads undoes all that it escapes.
+ANSWERS = r"""<< cookiecutter | tojson >>"""
+
+MAX_NAME = 50  # characters; so that generated lines stay within the line length that ruff checks
+MAX_TEXT = 500
+
+# Import names and distribution names in the locked environments of both variants, with `_` for `-`: a project of
+# such a name would hide or replace what it needs. tests/test_answers.py compares this with what is installed.
+TAKEN = frozenset(
+    """
+    pandas numpy prefect
+    """.split()
+)
+
+
+def find_problem(answers: Mapping[str, str]) -> str | None:
+    """Say what is wrong with the first bad answer.
+
+    Args:
+        answers: Answers by the names of the prompts; a missing one is not looked at.
+
+    Returns:
+        One line with the prompt's name, what is wrong with the answer, and what would do; None where all do.
+    """
+    checks = {
+        "project_name": _text_problem,
+        "project_slug": _slug_problem,
+        "package_name": _package_problem,
+        "description": _text_problem,
+        "author_name": lambda answer: None if answer == "" else _text_problem(answer),
+        "prefect_project": _project_problem,
+        "schedule_hours": _hours_problem,
+    }
+    for prompt, check in checks.items():
+        if prompt in answers:
+            problem = check(str(answers[prompt]))
+            if problem:
+                return f"{prompt}: {_shown(answers[prompt])} {problem}"
+    return None
+
+
+def _shown(answer: str) -> str:
+    """The answer as a person can read it in one line, whatever is in it."""
+    return ascii(answer) if len(answer) <= MAX_NAME else ascii(answer[:MAX_NAME] + "...")
+
+
+def _text_problem(answer: str) -> str | None:
+    if not answer.strip():
+        return "is empty; give a few words"
+    if len(answer) > MAX_TEXT:
+        return f"is longer than {MAX_TEXT} characters; shorten it"
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in answer):
+        return "is not valid UTF-8; type it again"
+    if any(ord(character) < 32 and character not in "\t\n\r" for character in answer):
+        return "holds a control character; leave it out"
+    return None
+
+
+def _name_problem(answer: str) -> str | None:
+    if not answer:
+        return "is empty; give a name"
+    if len(answer) > MAX_NAME:
+        return f"is longer than {MAX_NAME} characters; shorten it"
+    name = answer.replace("-", "_")
+    if name in sys.stdlib_module_names:
+        return "is the name of a module of Python itself; choose another"
+    if name in TAKEN:
+        return "is the name of a package that the project needs; choose another"
+    return None
+
+
+def _slug_problem(answer: str) -> str | None:
+    if answer and not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", answer, re.ASCII):
+        return "is no plain name; use lower-case letters and digits, joined by single hyphens, a letter first"
+    return _name_problem(answer)
+
+
+def _package_problem(answer: str) -> str | None:
+    if keyword.iskeyword(answer):
+        return "is a keyword of Python; choose another"
+    if answer and not re.fullmatch(r"[a-z][a-z0-9_]*", answer, re.ASCII):
+        return "cannot be imported; use lower-case letters, digits and underscores, a letter first"
+    return _name_problem(answer)
+
+
+def _project_problem(answer: str) -> str | None:
+    problem = _text_problem(answer)
+    if problem:
+        return problem
+    # What Prefect 3 refuses in the name of a work pool (prefect.types.names), and what no table could show.
+    if answer != answer.strip() or len(answer) > MAX_NAME or any(c in "/%&<>" or ord(c) < 32 for c in answer):
+        return f"will not do; use up to {MAX_NAME} characters in one line, none of / % & < >, no space at an end"
+    if answer.lower().startswith("prefect"):
+        return "begins with 'prefect', which Prefect keeps for itself; choose another"
+    return None
+
+
+def _hours_problem(answer: str) -> str | None:
+    if not re.fullmatch(r"[0-9]{1,4}", answer, re.ASCII):
+        return "is not a whole number of hours from 0 to 9999; 24 is once a day, 0 is no schedule"
+    return None
+
+
+def main(answers: str) -> int:
+    """Refuse bad answers; else note for post_gen_project.py what stood here before.
+
+    Args:
+        answers: cookiecutter's context as JSON.
+
+    Returns:
+        The hook's exit code.
+    """
+    problem = find_problem(json.loads(answers))
+    if problem:
+        print(problem, file=sys.stderr)
+        return 1
+    # cookiecutter does not tell its hooks whether it skips files that exist; the fate of this file does.
+    saved = Path(".cookiecutter.json")
+    if saved.exists():
+        Path("variants").mkdir(exist_ok=True)
+        Path("variants/before").write_text(str(saved.stat().st_mtime_ns))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(ANSWERS))

@@ -1,0 +1,86 @@
+"""Fixtures: baked projects, and projects installed once per run for each variant and Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from projects import PYTHONS, VARIANTS, Project, bake, find_python, lend_environment, run
+
+MISSING = [version for version in PYTHONS if find_python(version) is None]
+REQUIRED = os.environ.get("REQUIRE_PYTHONS", "").split()
+
+
+def pytest_report_header() -> str:
+    return f"pythons not on this machine: {', '.join(MISSING) or 'none'}"
+
+
+def pytest_sessionstart() -> None:
+    lacking = sorted(set(REQUIRED) & set(MISSING))
+    if lacking:
+        pytest.exit(f"REQUIRE_PYTHONS demands Python {', '.join(lacking)}, which this machine does not have", 1)
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the home folder of whoever runs it, nor their Prefect, Saturn or data settings."""
+    home = tmp_path_factory.mktemp("home")
+    # What is downloaded once is shared by all: uv's and pre-commit's caches hold no settings.
+    monkeypatch.setenv("UV_CACHE_DIR", os.environ.get("UV_CACHE_DIR") or str(Path("~/.cache/uv").expanduser()))
+    monkeypatch.setenv("PYENV_ROOT", os.environ.get("PYENV_ROOT") or str(Path("~/.pyenv").expanduser()))
+    monkeypatch.setenv("HOME", str(home))
+    for name in list(os.environ):
+        if name.startswith(("PREFECT_", "PREFECT__", "SATURN_", "XDG_")) or name in (
+            *("BASE_URL", "DATA_URL", "TRIALS_URL", "CACHE_DIR", "DOWNLOAD_TIMEOUT", "COOKIECUTTER_CONFIG"),
+        ):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def baked(tmp_path: Path) -> Callable[..., Project]:
+    """Bake a project with the given answers into a folder of its own."""
+    return lambda **answers: bake(tmp_path, **answers)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Project]:
+    """The default project of a variant, installed by its own `make setup` on a Python; once per run."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent  # the folder that all test processes of this run share
+
+    def install(variant: str, version: str) -> Project:
+        folder = shared / f"installed-{variant}-{version}"
+        with FileLock(f"{folder}.lock", timeout=900):
+            if not folder.exists():
+                project = bake(folder, prefect_version=variant)
+                result = run("make", "setup", f"PYTHON={find_python(version)}", cwd=project.path, limit=900)
+                assert result.returncode == 0, result.stdout + result.stderr
+        return Project(folder / "ticket-model-evaluation")
+
+    return install
+
+
+@pytest.fixture(params=[(variant, version) for variant in VARIANTS for version in ("3.10", "3.13")])
+def default_project(request: pytest.FixtureRequest, installed: Callable[[str, str], Project]) -> Project:
+    """The default project of each variant on the oldest and the newest Python; treat it as read-only."""
+    return installed(*existing(*request.param))
+
+
+@pytest.fixture(params=VARIANTS)
+def project(
+    request: pytest.FixtureRequest, tmp_path: Path, installed: Callable[[str, str], Project]
+) -> Project:
+    """A project of each variant for a test to change, installed."""
+    return lend_environment(bake(tmp_path, prefect_version=request.param), installed(*existing(request.param)))
+
+
+def existing(variant: str, version: str | None = None) -> tuple[str, str]:
+    """The variant, and the version or else the newest Python that this machine has; skips where it has none."""
+    version = version or next((v for v in reversed(PYTHONS) if v not in MISSING), PYTHONS[-1])
+    if version in MISSING:
+        pytest.skip(f"no Python {version} on this machine")
+    return variant, version

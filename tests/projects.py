@@ -1,0 +1,110 @@
+"""Baking projects, and the environments they run in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+ANSWERS = json.loads((ROOT / "cookiecutter.json").read_text())
+VARIANTS = tuple(ANSWERS["prefect_version"])
+
+
+@dataclass(frozen=True)
+class Project:
+    """A generated project that one can ask."""
+
+    path: Path
+    slug: str = "ticket-model-evaluation"
+    package: str = "ticket_model_evaluation"
+
+    @property
+    def python(self) -> Path:
+        return self.path / ".venv" / "bin" / "python"
+
+    @property
+    def command(self) -> Path:
+        return self.path / ".venv" / "bin" / self.slug
+
+    @property
+    def source(self) -> Path:
+        return self.path / "src" / self.package
+
+    def files(self) -> set[str]:
+        return {str(file.relative_to(self.path)) for file in self.path.rglob("*") if file.is_file()}
+
+    def text(self, name: str) -> str:
+        return (self.path / name).read_text(encoding="utf-8")
+
+    def run(
+        self, *command: str | Path, env: Mapping[str, str | None] | None = None, cwd: Path | None = None, limit: int = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project's folder; a variable set to None in `env` is unset."""
+        return run(*command, env=env, cwd=cwd or self.path, limit=limit)
+
+    def evaluate(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+        return self.run(self.command, "evaluate", *arguments, **options)  # type: ignore[arg-type]
+
+
+def run(
+    *command: str | Path,
+    env: Mapping[str, str | None] | None = None,
+    cwd: Path | None = None,
+    limit: int = 120,
+) -> subprocess.CompletedProcess[str]:
+    merged = {**os.environ, **(env or {})}
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={name: value for name, value in merged.items() if value is not None},
+        capture_output=True,
+        text=True,
+        timeout=limit,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def bake(folder: Path, **answers: str) -> Project:
+    """Generate a project with cookiecutter's own function, as `cookiecutter --no-input` does."""
+    path = Path(cookiecutter(str(ROOT), no_input=True, extra_context=answers, output_dir=str(folder)))
+    saved = json.loads((path / ".cookiecutter.json").read_text(encoding="utf-8"))["default_context"]
+    return Project(path, saved["project_slug"], saved["package_name"])
+
+
+def lend_environment(project: Project, installed: Project) -> Project:
+    """Install `project` beside the requirements that `installed` has, without installing those again."""
+    venv = project.path / ".venv"
+    uv("venv", "--quiet", "--python", installed.python.resolve(), venv)
+    packages = next((installed.path / ".venv" / "lib").glob("python*/site-packages"))
+    own = next((venv / "lib").glob("python*/site-packages"))
+    # A path file is read before the lender's own; its editable project comes along, under another name.
+    (own / "lent.pth").write_text(f"{packages}\n")
+    uv("pip", "install", "--quiet", "--python", project.python, "--no-deps", "-e", project.path)
+    return project
+
+
+def uv(*arguments: str | Path) -> None:
+    result = run("uv", *arguments, limit=600)
+    assert result.returncode == 0, result.stderr
+
+
+def find_python(version: str) -> Path | None:
+    """An interpreter of that version on this machine: on PATH, else one that pyenv holds."""
+    candidates = [shutil.which(f"python{version}")]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path("~/.pyenv").expanduser())
+    candidates += sorted(map(str, pyenv.glob(f"versions/{version}.*/bin/python")), reverse=True)
+    for candidate in filter(None, candidates):
+        # A shim of pyenv is there for every version, and fails for those that are not switched on.
+        probe = run(candidate, "-c", "import sys, venv; print(sys.executable)")
+        if probe.returncode == 0:
+            return Path(probe.stdout.strip())
+    return None
