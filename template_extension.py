@@ -19,7 +19,8 @@ from jinja2.ext import Extension
 _hook = importlib.util.spec_from_file_location(
     "ticket_template_pre_gen_project", Path(__file__).parent / "hooks" / "pre_gen_project.py"
 )
-assert _hook is not None and _hook.loader is not None
+assert _hook is not None
+assert _hook.loader is not None
 pre_gen_project = importlib.util.module_from_spec(_hook)
 _hook.loader.exec_module(pre_gen_project)
 

@@ -39,7 +39,7 @@ def lay_variant(project: Path, prefect_version: str) -> None:
         variants.rmdir()
 
 
-def next_steps(answers: Mapping[str, str], project: Path) -> str:
+def next_steps(project: Path) -> str:
     """Say in a few lines what a person does first."""
     return (
         f"\nYour project is in {project}. Next:\n\n"
@@ -62,7 +62,7 @@ def main(answers: Mapping[str, str], project: Path) -> int:
         The hook's exit code.
     """
     lay_variant(project, answers["prefect_version"])
-    print(next_steps(answers, project))
+    print(next_steps(project))
     return 0
 
 

@@ -45,7 +45,11 @@ class Project:
         return (self.path / name).read_text(encoding="utf-8")
 
     def run(
-        self, *command: str | Path, env: Mapping[str, str | None] | None = None, cwd: Path | None = None, limit: int = 120
+        self,
+        *command: str | Path,
+        env: Mapping[str, str | None] | None = None,
+        cwd: Path | None = None,
+        limit: int = 120,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's folder; a variable set to None in `env` is unset."""
         return run(*command, env=env, cwd=cwd or self.path, limit=limit)

@@ -68,6 +68,47 @@ def history(last: int, as_json: bool, trials: str | None) -> None:
         logging.getLogger(__name__).info("no trials yet: `%s evaluate` makes one", SLUG)
 
 
+@cli.command()
+def connect() -> None:
+    """Log in and create the Prefect project; twice is as good as once."""
+    from .connect import connect
+
+    connect()
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
+def register(dry_run: bool) -> None:
+    """Register the flow with Saturn Cloud, where that is configured, and with Prefect."""
+    from .register import register
+
+    register(dry_run=dry_run)
+
+
+@cli.command()
+def unregister() -> None:
+    """Take back what `register` made; trials stay."""
+    from .register import unregister
+
+    unregister()
+
+
+@cli.command()
+@click.option("--param", "parameters", metavar="NAME=VALUE", multiple=True, help="Set a parameter of the flow.")
+@click.option("--watch", is_flag=True, help="Follow states and logs; exit with 0 only when the run completes.")
+def run(parameters: tuple[str, ...], watch: bool) -> int:
+    """Run the registered flow now (Quick Run)."""
+    from .register import run_flow
+
+    named = {}
+    for parameter in parameters:
+        name, equals, value = parameter.partition("=")
+        if not name or not equals:
+            raise InputError(f"--param: {parameter!r} is not of the form NAME=VALUE, say batch_size=500")
+        named[name] = value
+    return run_flow(named, watch=watch)
+
+
 def _print_table(trials: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table

@@ -15,6 +15,10 @@ from .errors import InputError
 SLUG = << cookiecutter.project_slug | quoted >>
 
 
+PREFECT_PROJECT = << cookiecutter.prefect_project | quoted >>
+SCHEDULE_HOURS = << cookiecutter.schedule_hours | int >>  # 0: no schedule
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the environment, or the file `.env` in the project's folder, says.
@@ -24,6 +28,7 @@ class Settings:
         trials: Where trials are kept (`TRIALS_URL`): a folder, an fsspec URL, or `none`.
         cache: Folder for downloads and parsed data (`CACHE_DIR`).
         download_timeout: Seconds that a download may stall (`DOWNLOAD_TIMEOUT`).
+        prefect_project: The Prefect project (`PREFECT_CLOUD_PROJECT_NAME`, else the one chosen at generation).
         username: Whose flow it is (`SATURN_USERNAME`, else the local user's name).
     """
 
@@ -31,6 +36,7 @@ class Settings:
     trials: str
     cache: Path
     download_timeout: float
+    prefect_project: str
     username: str
 
     @property
@@ -61,6 +67,7 @@ def load_settings() -> Settings:
         trials=trials,
         cache=Path(cache).expanduser() if cache else platformdirs.user_cache_path(SLUG),
         download_timeout=_seconds("DOWNLOAD_TIMEOUT", default=60.0),
+        prefect_project=os.environ.get("PREFECT_CLOUD_PROJECT_NAME") or PREFECT_PROJECT,
         username=os.environ.get("SATURN_USERNAME") or _local_user(),
     )
 
