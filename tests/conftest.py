@@ -71,6 +71,12 @@ def default_project(request: pytest.FixtureRequest, installed: Callable[[str, st
 
 
 @pytest.fixture(params=VARIANTS)
+def variant(request: pytest.FixtureRequest) -> str:
+    """The answer `prefect_version`."""
+    return request.param
+
+
+@pytest.fixture
 def project(request: pytest.FixtureRequest, tmp_path: Path, installed: Callable[[str, str], Project]) -> Project:
     """A project of each variant for a test to change, installed."""
     return lend_environment(bake(tmp_path, prefect_version=request.param), installed(*existing(request.param)))

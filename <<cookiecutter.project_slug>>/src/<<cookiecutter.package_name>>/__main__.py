@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -98,17 +98,36 @@ def unregister() -> None:
 @click.option("--watch", is_flag=True, help="Follow states and logs; exit with 0 only when the run completes.")
 def run(parameters: tuple[str, ...], watch: bool) -> int:
     """Run the registered flow now (Quick Run)."""
-    from .register import run_flow
-
     named = {}
     for parameter in parameters:
         name, equals, value = parameter.partition("=")
         if not name or not equals:
             raise InputError(f"--param: {parameter!r} is not of the form NAME=VALUE, say batch_size=500")
         named[name] = value
+    from .register import run_flow
+
     return run_flow(named, watch=watch)
 
 
+<% if cookiecutter.prefect_version == "3" %>
+@cli.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True, help="Where it listens.")
+def server(port: int) -> int:
+    """Run a local Prefect server, with this project pointed at it, until interrupted."""
+    from .connect import serve
+
+    return serve(port)
+
+
+@cli.command()
+def worker() -> None:
+    """Run a worker, which takes this project's runs, until interrupted."""
+    from .connect import work
+
+    work()
+
+
+<% endif %>
 def _print_table(trials: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -138,11 +157,16 @@ def _number(value: float | None, unit: float, form: str) -> str:
 
 
 def main() -> None:
-    """Run the command line; exit with 0 when done, 2 on bad input or configuration, 1 on anything else."""
+    """Run the command line."""
+    run_command(cli)
+
+
+def run_command(command: click.Command) -> NoReturn:
+    """Run a command; exit with 0 when done, 2 on bad input or configuration, 1 on anything else."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger(__package__).setLevel(logging.INFO)
     try:
-        status = cli.main(prog_name=SLUG, standalone_mode=False)
+        status = command.main(prog_name=SLUG, standalone_mode=False)
     except click.Abort:
         click.echo("interrupted", err=True)
         status = 130

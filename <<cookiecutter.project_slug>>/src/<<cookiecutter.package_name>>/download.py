@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
-from .errors import InputError
+from .errors import InputError, UnavailableError
 from .settings import load_settings
 
 ATTEMPTS = 4
@@ -64,14 +64,14 @@ def fetch(url: str) -> bytes:
     try:
         response, content = _get(url, headers, settings.download_timeout)
     except requests.Timeout:
-        raise InputError(
+        raise UnavailableError(
             f"data: {shown} sent nothing for {settings.download_timeout:g} s; try again, or raise DOWNLOAD_TIMEOUT"
         ) from None
     except requests.RequestException as error:
         if cached is not None:
             log.warning("data: cannot reach %s: taking the copy in the cache, which may be old", shown)
             return cached
-        raise InputError(
+        raise UnavailableError(
             f"data: cannot reach {shown} ({_reason(error)}); check the network, or give a path with --data, "
             "or --data sample for synthetic tickets"
         ) from None
@@ -80,7 +80,7 @@ def fetch(url: str) -> bytes:
     if response.status_code == 404:
         raise NotFoundError(f"data: {shown} answered 404, not found; check the address, or set DATA_URL to another")
     if response.status_code != 200:
-        raise InputError(
+        raise (UnavailableError if response.status_code >= 500 else InputError)(
             f"data: {shown} answered {response.status_code} {response.reason}; try again later, "
             "or set DATA_URL to another address"
         )

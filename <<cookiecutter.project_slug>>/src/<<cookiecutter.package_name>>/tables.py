@@ -132,7 +132,8 @@ def _parse(csv: bytes, columns: Sequence[str], times: Sequence[str], time_format
 
 
 def _parse_times(texts: pa.ChunkedArray, name: str, time_format: str, shown: str) -> pa.ChunkedArray:
-    parsed = pc.strptime(texts, format=time_format, unit="s", error_is_null=True)
+    # Milliseconds, as Parquet knows nothing coarser: so the first reading and the later ones are of one type.
+    parsed = pc.strptime(texts, format=time_format, unit="ms", error_is_null=True)
     # Arrow reads 31 February as 2 March. What comes out as one of a month's first three days is read again, by
     # pandas, which is slower and stricter.
     suspects = pc.indices_nonzero(pc.fill_null(pc.less_equal(pc.day(parsed), 3), False))

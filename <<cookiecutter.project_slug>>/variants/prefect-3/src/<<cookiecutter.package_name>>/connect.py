@@ -1,0 +1,375 @@
+"""The project's connection to Prefect: a profile of its own, and the Prefect project, a work pool and a tag."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+import httpx
+from prefect.client.cloud import CloudUnauthorizedError, get_cloud_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import WorkPool, Workspace
+from prefect.context import refresh_global_settings_context
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, ObjectUnsupported, PrefectHTTPStatusError
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_KEY,
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_CLOUD_API_URL,
+    PREFECT_PROFILES_PATH,
+    load_profiles,
+    save_profiles,
+    temporary_settings,
+)
+from prefect.workers.process import ProcessWorker
+
+from .errors import InputError, UnavailableError
+from .settings import SLUG, load_settings
+
+SECONDS_TO_ANSWER = 45  # for all that a command asks of an API, retries included
+SECONDS_TO_START = 120  # for a local server
+NOT_CONNECTED = (
+    "PREFECT_API_URL: no Prefect is configured; for Prefect Cloud set PREFECT_API_KEY and run "
+    f"`{SLUG} connect`, or start a local server with `make server`"
+)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """An API, and what it is told so that it answers: a key goes only to the URL that it was stored with."""
+
+    url: str
+    key: str = field(default="", repr=False)
+    auth_string: str = field(default="", repr=False)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that make a Prefect process use this connection, and no key of another profile.
+
+        An empty variable counts as set, for Prefect: it hides what a profile says.
+        """
+        return {
+            "PREFECT_PROFILE": SLUG if _stored() else "ephemeral",
+            "PREFECT_API_URL": self.url,
+            "PREFECT_API_KEY": self.key,
+            "PREFECT_API_AUTH_STRING": self.auth_string,
+        }
+
+
+def find_connection() -> Connection | None:
+    """The connection that the environment names, else the project's own profile.
+
+    Returns:
+        The connection; None where there is neither.
+    """
+    load_settings()  # for .env
+    url, key = os.environ.get("PREFECT_API_URL"), os.environ.get("PREFECT_API_KEY")
+    auth_string = os.environ.get("PREFECT_API_AUTH_STRING")
+    stored = _stored()
+    if url and not (stored and stored.url == url):
+        return Connection(url, key or "", auth_string or "")
+    if stored:
+        return Connection(stored.url, key if key and (url or _is_cloud(stored.url)) else stored.key, stored.auth_string)
+    return None
+
+
+def use_connection(connection: Connection) -> None:
+    """Make this process and those that it starts use the connection, whatever profile the user has active."""
+    os.environ.update(connection.environment)
+    refresh_global_settings_context()
+
+
+def connect() -> None:
+    """Log in, create the Prefect project, and keep the connection as the project's own profile.
+
+    Where the key comes from: the environment, the project's profile, the profile that PREFECT_PROFILE names, or a
+    hidden prompt on a terminal. A second time changes nothing.
+
+    Raises:
+        InputError: When there is nothing to connect to, or it does not let us in.
+    """
+    connection = find_connection() or _log_in()
+    with open_client(connection) as client:
+        make_project(client)
+    if connection == _stored():
+        log.info("connected to %s, as before", connection.url)
+    else:
+        _store(connection)
+        log.info("connected to %s: kept as the Prefect profile %s", connection.url, SLUG)
+
+
+@contextmanager
+def open_client(connection: Connection | None = None) -> Iterator[SyncPrefectClient]:
+    """A client of the API that has been seen to be Prefect 3's; its failures become one line.
+
+    Args:
+        connection: None is the one that `find_connection` finds.
+
+    Raises:
+        InputError: When there is no connection, or the API cannot be reached, refuses the key, or is another one.
+    """
+    connection = connection or find_connection()
+    if connection is None:
+        raise InputError(NOT_CONNECTED)
+    use_connection(connection)
+    limits = {PREFECT_API_REQUEST_TIMEOUT: 15.0, PREFECT_CLIENT_MAX_RETRIES: 2}
+    with (
+        _told_in_one_line(connection.url),
+        time_limit(SECONDS_TO_ANSWER),
+        temporary_settings(limits),
+        get_client(sync_client=True) as client,
+    ):
+        if not _is_cloud(connection.url):
+            _check_version(client, connection.url)
+        yield client
+
+
+def make_project(client: SyncPrefectClient) -> WorkPool:
+    """Create the Prefect project, a work pool, where it is not there yet.
+
+    Returns:
+        The work pool: one for workers of ours, or, where Prefect Cloud's plan has none of those, a managed one.
+    """
+    name = load_settings().prefect_project
+    try:
+        pool = client.read_work_pool(name)
+        log.info("Prefect project %s: work pool (%s) is there already", name, pool.type)
+        return pool
+    except ObjectNotFound:
+        pass
+    template = ProcessWorker.get_default_base_job_template()
+    try:
+        pool = client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+    except ObjectAlreadyExists:  # made by another process since we looked
+        return client.read_work_pool(name)
+    except ObjectUnsupported:
+        pool = client.create_work_pool(WorkPoolCreate(name=name, type="prefect:managed"))
+        log.info("Prefect project %s: this plan has no process work pools, so Prefect Cloud runs the flow itself", name)
+    log.info("Prefect project %s: created its work pool (%s)", name, pool.type)
+    return pool
+
+
+def serve(port: int) -> int:
+    """Run a local Prefect server with SQLite until interrupted, with this project, and no other, pointed at it.
+
+    Returns:
+        The server's exit code.
+
+    Raises:
+        InputError: When the port is taken or the server does not start.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: an ended one may linger
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InputError(
+                f"port: {port} cannot be had ({error.strerror}); take another, `make server PORT={port % 65535 + 1}`, "
+                f"or, if it is a Prefect server already, PREFECT_API_URL=http://127.0.0.1:{port}/api {SLUG} connect"
+            ) from None
+    connection = Connection(f"http://127.0.0.1:{port}/api")
+    use_connection(connection)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with subprocess.Popen(command, stdout=sys.stderr) as server:  # noqa: S603
+        try:
+            _wait_for(server, connection.url)
+            with open_client(connection) as client:
+                make_project(client)
+            _store(connection)
+            log.info("Prefect's pages are at http://127.0.0.1:%d; Ctrl-C stops the server", port)
+            return server.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            server.terminate()
+
+
+def work() -> NoReturn:
+    """Become a worker of the Prefect project: it takes its runs, until interrupted.
+
+    Raises:
+        InputError: When there is no connection.
+    """
+    with open_client() as client:
+        make_project(client)
+    arguments = ["worker", "start", "--pool", load_settings().prefect_project, "--type", "process"]
+    os.execv(sys.executable, [sys.executable, "-m", "prefect", *arguments])  # noqa: S606
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the block when it takes longer; whatever it waits for, sleeps of a library included."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _wait_for(server: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise InputError(f"server: it ended with {server.returncode}; what it wrote stands above")
+        try:
+            if httpx.get(f"{url}/health", timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.5)
+    raise InputError(f"server: it did not answer at {url} within {SECONDS_TO_START} s; what it wrote stands above")
+
+
+def _log_in() -> Connection:
+    """Log in to Prefect Cloud, or take over the log-in of a profile that the user names."""
+    named = os.environ.get("PREFECT_PROFILE")
+    key = os.environ.get("PREFECT_API_KEY")
+    if named and not key:
+        connection = _stored(named)
+        if connection is None:
+            raise InputError(
+                f"PREFECT_PROFILE: {named!r} names no API; choose one of `prefect profile ls`, or unset it"
+            )
+        return connection
+    if not key and sys.stdin.isatty():
+        click.echo("No Prefect is configured. For a local server press Enter, and run `make server`.", err=True)
+        key = click.prompt("API key of Prefect Cloud", default="", hide_input=True, show_default=False, err=True)
+    if not key:
+        raise InputError(NOT_CONNECTED)
+    workspace = _choose_workspace(asyncio.run(_read_workspaces(key)))
+    return Connection(
+        f"{PREFECT_CLOUD_API_URL.value()}/accounts/{workspace.account_id}/workspaces/{workspace.workspace_id}", key
+    )
+
+
+async def _read_workspaces(key: str) -> list[Workspace]:
+    url = PREFECT_CLOUD_API_URL.value()
+    # Whatever profile is active, it has no part in this: a header of its own, say.
+    with _told_in_one_line(url), time_limit(SECONDS_TO_ANSWER), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 2}):
+        async with get_cloud_client(host=url, api_key=key) as client:
+            return await client.read_workspaces()
+
+
+def _choose_workspace(workspaces: list[Workspace]) -> Workspace:
+    by_handle = {workspace.handle: workspace for workspace in workspaces}
+    wanted = os.environ.get("PREFECT_WORKSPACE")
+    if not by_handle:
+        raise InputError("PREFECT_API_KEY: its owner has no workspace; create one on app.prefect.cloud, then try again")
+    if wanted is None and len(by_handle) == 1:
+        return workspaces[0]
+    if wanted is None and sys.stdin.isatty():
+        wanted = click.prompt("Workspace", type=click.Choice(sorted(by_handle)), err=True)
+    if wanted not in by_handle:
+        problem = "names none that the key can see" if wanted else "the key can see several"
+        raise InputError(f"PREFECT_WORKSPACE: {problem}; set it to one of {', '.join(sorted(by_handle))}")
+    return by_handle[wanted]
+
+
+def _is_cloud(url: str) -> bool:
+    return url.startswith(str(PREFECT_CLOUD_API_URL.value()))
+
+
+def _check_version(client: SyncPrefectClient, url: str) -> None:
+    try:
+        version = str(client.api_version())
+    except (ValueError, PrefectHTTPStatusError) as error:
+        if isinstance(error, PrefectHTTPStatusError) and error.response.status_code in (401, 403):
+            raise
+        raise InputError(
+            f"PREFECT_API_URL: {url} does not answer as Prefect 3's API does; its address ends in /api. "
+            "For Prefect 1's API generate the project with prefect_version=1"
+        ) from None
+    if not version.startswith("3."):
+        raise InputError(f"PREFECT_API_URL: {url} is Prefect {version}, and this project needs 3; upgrade that server")
+
+
+@contextmanager
+def _told_in_one_line(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (CloudUnauthorizedError, PrefectHTTPStatusError, httpx.HTTPStatusError) as error:
+        status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 401
+        if status in (401, 403):
+            raise InputError(
+                f"PREFECT_API_KEY: {url} refuses it ({status}); set a valid one, and connect again"
+            ) from None
+        detail = error.response.text[:200].replace("\n", " ") if isinstance(error, httpx.HTTPStatusError) else ""
+        raise InputError(f"PREFECT_API_URL: {url} answered {status} {detail}; look at the server's log") from None
+    except (TimeoutError, httpx.TimeoutException):
+        raise UnavailableError(
+            f"PREFECT_API_URL: {url} did not answer within {SECONDS_TO_ANSWER} s; try again later"
+        ) from None
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise UnavailableError(
+            f"PREFECT_API_URL: cannot reach {url} ({error}); is it running, is the address right?"
+        ) from None
+
+
+def _stored(name: str = SLUG) -> Connection | None:
+    """The connection that a profile holds; by default the project's own."""
+    profile = _profiles().get(name)
+    if not profile or not profile.get("PREFECT_API_URL"):
+        return None
+    return Connection(
+        profile["PREFECT_API_URL"], profile.get("PREFECT_API_KEY", ""), profile.get("PREFECT_API_AUTH_STRING", "")
+    )
+
+
+def _profiles() -> dict[str, dict[str, str]]:
+    try:
+        profiles = load_profiles(include_defaults=False)
+    except ValueError as error:
+        path = PREFECT_PROFILES_PATH.value()
+        raise InputError(f"{path}: it cannot be read ({str(error).splitlines()[0]}); mend or remove it") from None
+    return {name: profiles[name].to_environment_variables() for name in profiles.names}
+
+
+def _store(connection: Connection) -> None:
+    """Keep the connection as the project's profile, in a file for its owner alone; the active profile stays."""
+    path = Path(PREFECT_PROFILES_PATH.value())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(f".{os.getpid()}")
+    # Prefect rewrites the whole file: two at once must not lose each other's profiles, nor a kill all of them.
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        profiles = load_profiles(include_defaults=False)
+        profiles.update_profile(
+            SLUG,
+            {
+                PREFECT_API_URL: connection.url,
+                PREFECT_API_KEY: connection.key or None,
+                PREFECT_API_AUTH_STRING: connection.auth_string or None,
+            },
+        )
+        try:
+            with temporary_settings({PREFECT_PROFILES_PATH: new}):
+                save_profiles(profiles)
+            new.chmod(0o600)
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)

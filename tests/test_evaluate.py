@@ -1,0 +1,142 @@
+"""The command `evaluate`, and the two files that a team replaces."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import zipfile
+
+import pytest
+from projects import Project
+
+LOG = os.environ.get("INCIDENT_EVENT_LOG", "")
+real_log = pytest.mark.skipif(not LOG, reason="INCIDENT_EVENT_LOG is not set")
+
+# What the issue is checked against: plain pandas and scikit-learn, and none of the project's code.
+REFERENCE = """
+import json, sys, zipfile
+import pandas as pd
+from sklearn import metrics
+with zipfile.ZipFile(sys.argv[1]) as archive:
+    log = pd.read_csv(archive.open("incident_event_log.csv"), na_values="?")
+time = lambda name: pd.to_datetime(log[name], format="%d/%m/%Y %H:%M")
+actual = (time("closed_at") - time("sys_updated_at")).dt.total_seconds()
+hours = {"1 - Critical": 6, "2 - High": 24, "3 - Moderate": 120, "4 - Low": 240}
+predicted = log["priority"].map(hours).fillna(180) * 3600
+print(json.dumps({
+    "num_obs": len(log),
+    "metrics": {
+        "MAE": metrics.mean_absolute_error(actual, predicted),
+        "MedAE": metrics.median_absolute_error(actual, predicted),
+        "MSE": metrics.mean_squared_error(actual, predicted),
+        "R2": metrics.r2_score(actual, predicted),
+    },
+    "target": {"mean": actual.mean(), "median": actual.median(), "min": actual.min(), "max": actual.max()},
+    "march": int(((time("closed_at") >= "2016-03-01") & (time("closed_at") < "2016-04-01")).sum()),
+}))
+"""
+
+
+@real_log
+def test_on_the_real_log_all_numbers_equal_a_plain_computation(default_project: Project):
+    result = default_project.evaluate("--data", LOG, "--all", "--trials", "none")
+    assert result.returncode == 0, result.stderr
+    trial = json.loads(result.stdout)
+    assert trial["source"]["name"] == "UCI incident event log"
+    reference = json.loads(default_project.run(default_project.python, "-c", REFERENCE, LOG).stdout)
+    assert trial["data"]["num_obs"] == reference["num_obs"] == 141712
+    for group in ("metrics", "target"):
+        assert trial["data"][group] == pytest.approx(reference[group], rel=1e-9, abs=0)
+    march = ("--closed-from", "2016-03-01", "--closed-to", "2016-04-01", "--trials", "none")
+    trial = json.loads(default_project.evaluate("--data", LOG, *march).stdout)
+    assert trial["data"]["num_obs"] == reference["march"]
+
+
+@real_log
+def test_priorities_of_the_real_log_are_all_known_to_the_model(project: Project):
+    with zipfile.ZipFile(LOG) as archive:
+        csv = archive.read("incident_event_log.csv")
+    model = (project.source / "model.py").read_text()
+    assert all(f'"{label}"' in model and label.encode() in csv for label in ("1 - Critical", "4 - Low"))
+
+
+def test_a_trial_goes_to_stdout_and_to_its_file_and_history_shows_it(project: Project):
+    result = project.evaluate("--data", "sample", "--seed", "7", env={"SATURN_USERNAME": "ann"})
+    assert result.returncode == 0, result.stderr
+    trial = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert trial["flow"] == "ann-ticket-model-evaluation"
+    assert trial["data"]["num_obs"] == 1000
+    (kept,) = (project.path / "trials").iterdir()
+    assert json.loads(kept.read_text()) == trial
+    assert str(kept) in result.stderr
+    history = project.run(project.command, "history", cwd=project.path.parent)  # from any folder
+    assert trial["id"][:8] in history.stdout
+    again = json.loads(project.evaluate("--data", "sample", "--seed", "7").stdout)
+    assert again["data"] == trial["data"]
+    assert again["id"] != trial["id"]
+
+
+def test_settings_come_from_a_file_env_and_the_environment_wins(project: Project):
+    (project.path / ".env").write_text("DATA_URL=sample\nTRIALS_URL=elsewhere\nSATURN_USERNAME='from file'\n")
+    trial = json.loads(project.evaluate(env={"SATURN_USERNAME": "from-environment"}).stdout)
+    assert trial["flow"].startswith("from-environment-")
+    assert len(list((project.path / "elsewhere").iterdir())) == 1
+
+
+def test_a_team_replaces_data_and_model_and_runs_a_trial(project: Project, tmp_path):
+    """Another source (SQL), other columns, another model (a fitted estimator); nothing else is touched."""
+    database = tmp_path / "orders.db"
+    rng = np.random.default_rng(0)
+    with sqlite3.connect(database) as connection:
+        connection.execute("create table orders (items int, delivered text, seconds real)")
+        rows = [(i % 7, f"2024-05-{1 + i % 28:02d} 12:00:00", 60.0 * (i % 7) + i % 3) for i in range(280)]
+        connection.executemany("insert into orders values (?, ?, ?)", rows)
+    (project.source / "data.py").write_text('''
+"""Orders from the warehouse."""
+
+import sqlite3
+import pandas as pd
+from .selection import Selection
+
+def get_ticket_data_batch(selection: Selection) -> pd.DataFrame:
+    with sqlite3.connect(str(selection.data)) as connection:
+        df = pd.read_sql("select * from orders", connection, parse_dates=["delivered"])
+    return selection.draw(df, closed_at="delivered")
+
+def get_target(df: pd.DataFrame) -> "pd.Series[float]":
+    return df["seconds"]
+''')
+    (project.source / "model.py").write_text('''
+"""A fitted line."""
+
+import pandas as pd
+from sklearn.linear_model import LinearRegression
+
+MODEL_NAME = "delivery-line"
+LINE = LinearRegression().fit(np.arange(7.0).reshape(-1, 1), np.arange(7.0) * 60)
+
+def predict(df: pd.DataFrame) -> "pd.Series[float]":
+    return pd.Series(LINE.predict(df[["items"]].to_numpy()), index=df.index)
+''')
+    window = ("--closed-from", "2024-05-08", "--closed-to", "2024-05-15")
+    result = project.evaluate("--data", str(database), *window)
+    assert result.returncode == 0, result.stderr
+    trial = json.loads(result.stdout)
+    assert trial["model"] == "delivery-line"
+    assert trial["data"]["num_obs"] == 70
+    assert trial["data"]["metrics"]["R2"] > 0.99
+    tests = sorted(path.name for path in (project.path / "tests").glob("test_*.py"))
+    others = [f"tests/{name}" for name in tests if name != "test_data_and_model.py"]
+    result = project.run(project.python, "-m", "pytest", *others)
+    assert result.returncode == 0, result.stdout
+
+
+def test_where_the_download_cannot_be_reached_the_way_out_is_said(project: Project):
+    result = project.evaluate(env={"DATA_URL": "http://127.0.0.1:9/log.zip"})
+    assert result.returncode == 2
+    assert result.stdout == ""
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Error: data: cannot reach http://127.0.0.1:9/log.zip")
+    assert "--data sample" in last
+    assert not (project.path / "trials").exists()
