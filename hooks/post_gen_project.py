@@ -1,15 +1,26 @@
-"""Keeps the chosen variant's files and says what comes next."""
+"""Keeps the chosen variant's files, connects the project to Prefect, and says what comes next.
+
+Whatever fails here, the project stays: cookiecutter would remove it if this ended with an error.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 # The answers as data, as in pre_gen_project.py.
 ANSWERS = r"""<< cookiecutter | tojson >>"""
+
+# What in the environment says that the user wants to be connected, by variant.
+CREDENTIALS = {"3": ("PREFECT_API_KEY", "PREFECT_API_URL"), "1": ("PREFECT_USER_TOKEN", "PREFECT__CLOUD__API")}
+LIMIT = 1200  # seconds for a command; installing over a slow line takes minutes
+
+Runner = Callable[[list[str], Path], int]
 
 
 def lay_variant(project: Path, prefect_version: str) -> None:
@@ -39,15 +50,90 @@ def lay_variant(project: Path, prefect_version: str) -> None:
         variants.rmdir()
 
 
-def next_steps(project: Path) -> str:
+def wants_to_connect(prefect_version: str, environment: Mapping[str, str], ask: Callable[[], bool] | None) -> bool:
+    """Decide whether to connect now.
+
+    Args:
+        prefect_version: The answer.
+        environment: `PREFECT_CONNECT` decides: `never`, `ask`, or `auto`, which connects where the environment holds
+            credentials or an address. Not set: `auto`, and where it holds none and there is a terminal, `ask`.
+        ask: Asks the user; None where there is no terminal.
+
+    Returns:
+        Whether to run the project's `connect`.
+    """
+    decision = environment.get("PREFECT_CONNECT", "")
+    if decision not in ("", "never", "auto", "ask"):
+        print(f"PREFECT_CONNECT: {decision!r} is none of never, auto, ask; not connecting", file=sys.stderr)
+        return False
+    if decision == "never":
+        return False
+    given = any(environment.get(name) for name in CREDENTIALS[prefect_version])
+    if decision == "auto" or (decision == "" and (given or ask is None)):
+        return given
+    return ask is not None and ask()
+
+
+def ask_on_terminal(project: Path) -> bool:
+    """Say what connecting would do, and ask."""
+    print(
+        "Connecting now installs the locked requirements into "
+        f"{project.name}/.venv (about 600 MB),\nlogs in to Prefect, and creates the Prefect project there."
+    )
+    try:
+        return input("Connect now? [y/N] ").strip().lower() in ("y", "yes")
+    except (EOFError, KeyboardInterrupt):
+        return False
+
+
+def run_command(command: list[str], project: Path) -> int:
+    """Run a command in the project; never raises.
+
+    Returns:
+        Its exit code; 124 when it took longer than the limit, 127 when it could not be started, 130 when interrupted.
+    """
+    try:
+        return subprocess.run(command, cwd=project, check=False, timeout=LIMIT).returncode
+    except subprocess.TimeoutExpired:
+        return 124
+    except OSError:
+        return 127
+    except KeyboardInterrupt:
+        return 130
+
+
+def connect(project: Path, run: Runner = run_command) -> bool:
+    """Install the project and run its own `connect`, which tells its errors in one line itself.
+
+    Args:
+        project: The generated project's folder.
+        run: Runs a command in a folder and returns its exit code.
+
+    Returns:
+        Whether the project is connected.
+    """
+    print(f"Installing the locked requirements into {project.name}/.venv, then connecting to Prefect ...", flush=True)
+    # cookiecutter's own Python, where it will do; it may be newer than what the requirements are locked for.
+    python = [f"PYTHON={sys.executable}"] if (3, 10) <= sys.version_info[:2] < (3, 14) else []
+    for target, problem in (("setup", "its requirements could not be installed"), ("connect", "it is not connected")):
+        code = run(["make", "--no-print-directory", target, *python], project)
+        if code != 0:
+            print(
+                f"The project is complete, but {problem} ({code}). To try again: cd {project.name} && make connect",
+                file=sys.stderr,
+            )
+            return False
+    return True
+
+
+def next_steps(project: Path, connected: bool) -> str:
     """Say in a few lines what a person does first."""
-    return (
-        f"\nYour project is in {project}. Next:\n\n"
-        f"    cd {project.name}\n"
-        "    make setup       # a virtual environment with the locked requirements\n"
-        "    make test        # its own tests, a few seconds, no network\n"
-        "    make evaluate    # evaluate the model: downloads the ticket log (2.4 MB) once\n\n"
-        "README.md says the rest, and which two files hold your data and your model.\n"
+    steps = ["    make evaluate    # evaluate the model here and now: downloads the ticket log (2.4 MB) once"]
+    if not connected:
+        steps.append("    make connect     # log in to Prefect and create the Prefect project")
+    steps.append("    make register    # register the flow, with its schedule")
+    return "\n".join(
+        [f"\nYour project is in {project}. Next:\n", f"    cd {project.name}", *steps, "", "README.md says the rest."]
     )
 
 
@@ -59,10 +145,13 @@ def main(answers: Mapping[str, str], project: Path) -> int:
         project: The generated project's folder.
 
     Returns:
-        The hook's exit code.
+        0: a project that is not connected is a project all the same.
     """
-    lay_variant(project, answers["prefect_version"])
-    print(next_steps(project))
+    version = answers["prefect_version"]
+    lay_variant(project, version)
+    ask = (lambda: ask_on_terminal(project)) if sys.stdin.isatty() and sys.stdout.isatty() else None
+    connected = wants_to_connect(version, os.environ, ask) and connect(project)
+    print(next_steps(project, connected))
     return 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from projects import PYTHONS, VARIANTS, Project, bake, find_python, lend_environment, run
+from projects import PYTHONS, VARIANTS, Project, bake, find_python, lend_environment, own_environment, run
 
 MISSING = [version for version in PYTHONS if find_python(version) is None]
 REQUIRED = os.environ.get("REQUIRE_PYTHONS", "").split()
@@ -27,16 +27,11 @@ def pytest_sessionstart() -> None:
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the home folder of whoever runs it, nor their Prefect, Saturn or data settings."""
-    home = tmp_path_factory.mktemp("home")
-    # What is downloaded once is shared by all: uv's and pre-commit's caches hold no settings.
-    monkeypatch.setenv("UV_CACHE_DIR", os.environ.get("UV_CACHE_DIR") or str(Path("~/.cache/uv").expanduser()))
-    monkeypatch.setenv("PYENV_ROOT", os.environ.get("PYENV_ROOT") or str(Path("~/.pyenv").expanduser()))
-    monkeypatch.setenv("HOME", str(home))
-    for name in list(os.environ):
-        if name.startswith(("PREFECT_", "PREFECT__", "SATURN_", "XDG_")) or name in (
-            *("BASE_URL", "DATA_URL", "TRIALS_URL", "CACHE_DIR", "DOWNLOAD_TIMEOUT", "COOKIECUTTER_CONFIG"),
-        ):
-            monkeypatch.delenv(name)
+    for name, value in own_environment(tmp_path_factory.mktemp("home")).items():
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

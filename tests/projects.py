@@ -96,6 +96,24 @@ def lend_environment(project: Project, installed: Project) -> Project:
     return project
 
 
+def own_environment(home: Path) -> dict[str, str | None]:
+    """Changes to the environment that give a test a home folder of its own and nobody's settings."""
+    changes: dict[str, str | None] = {
+        name: None
+        for name in os.environ
+        if name.startswith(("PREFECT_", "SATURN_", "XDG_"))
+        or name in ("BASE_URL", "DATA_URL", "TRIALS_URL", "CACHE_DIR", "DOWNLOAD_TIMEOUT", "COOKIECUTTER_CONFIG")
+    }
+    # What is downloaded once is shared by all: uv's and pre-commit's caches hold no settings.
+    real_home = Path("~").expanduser()
+    changes["UV_CACHE_DIR"] = os.environ.get("UV_CACHE_DIR") or str(real_home / ".cache/uv")
+    changes["PYENV_ROOT"] = os.environ.get("PYENV_ROOT") or str(real_home / ".pyenv")
+    changes["HOME"] = str(home)
+    # Tests talk to loopback only.
+    changes |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    return changes
+
+
 def uv(*arguments: str | Path) -> None:
     result = run("uv", *arguments, limit=600)
     assert result.returncode == 0, result.stderr

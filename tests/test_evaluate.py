@@ -87,7 +87,6 @@ def test_settings_come_from_a_file_env_and_the_environment_wins(project: Project
 def test_a_team_replaces_data_and_model_and_runs_a_trial(project: Project, tmp_path):
     """Another source (SQL), other columns, another model (a fitted estimator); nothing else is touched."""
     database = tmp_path / "orders.db"
-    rng = np.random.default_rng(0)
     with sqlite3.connect(database) as connection:
         connection.execute("create table orders (items int, delivered text, seconds real)")
         rows = [(i % 7, f"2024-05-{1 + i % 28:02d} 12:00:00", 60.0 * (i % 7) + i % 3) for i in range(280)]

@@ -187,6 +187,7 @@ def serve(port: int) -> int:
             ) from None
     connection = Connection(f"http://127.0.0.1:{port}/api")
     use_connection(connection)
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # a local server has no need to call home
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with subprocess.Popen(command, stdout=sys.stderr) as server:  # noqa: S603

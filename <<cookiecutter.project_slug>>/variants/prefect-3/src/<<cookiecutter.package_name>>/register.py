@@ -17,7 +17,7 @@ import click
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
-from prefect.client.schemas.objects import FlowRun, WorkerStatus, WorkPool
+from prefect.client.schemas.objects import WorkerStatus, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import LogSort
 from prefect.exceptions import ObjectNotFound
@@ -36,6 +36,8 @@ from .settings import SCHEDULE_HOURS, SLUG, Settings, load_settings, project_fol
 SECONDS_FOR_GIT = 60
 SECONDS_FOR_A_WORKER = 600  # until a run that no worker takes is left to itself
 SECONDS_WITHOUT_API = 60  # that a watched run's API may be away
+SECONDS_UNTIL_TOLD = 15  # that no worker is online
+SECONDS_FOR_LAST_LOGS = 3
 SECONDS_BETWEEN_LOOKS = 1.0
 # Midnight UTC: registering again then moves no run, and a day's window is a day.
 ANCHOR = datetime(2024, 1, 1, tzinfo=timezone.utc)
@@ -241,47 +243,47 @@ def _values(parameters: dict[str, str], schema: dict[str, Any]) -> dict[str, Any
 
 
 def _watch(flow_run_id: UUID, pool: str | None) -> int:
-    """Follow a run, over a new client for each look, so that the API may be away for a while."""
-    state, shown_logs, worker_missed = "", 0, False
+    """Follow a run, through a new client at each look, so that the API may be away for a while."""
+    state, shown, told = "", 0, False
     started = answered = time.monotonic()
+    ended = 0.0
     while True:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+        now = time.monotonic()
         try:
             with open_client() as client:
                 flow_run = client.read_flow_run(flow_run_id)
                 by_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
-                for record in client.read_logs(by_run, offset=shown_logs, sort=LogSort.TIMESTAMP_ASC):
-                    level = logging.getLevelName(record.level)
-                    log.info("%s %-7s %s", f"{record.timestamp:%H:%M:%S}", level, record.message)
-                    shown_logs += 1
-                waiting = _is_waiting(flow_run)
-                seconds = time.monotonic() - started
-                if waiting and not worker_missed and seconds > 15 and pool and not _has_worker(client, pool):
-                    log.warning("no worker of the work pool %s is online: start one with `make worker`", pool)
-                    worker_missed = True
-            answered = time.monotonic()
+                records = client.read_logs(by_run, offset=shown, sort=LogSort.TIMESTAMP_ASC)
+                has_worker = not pool or now - started < SECONDS_UNTIL_TOLD or _has_worker(client, pool)
         except UnavailableError as error:
-            if time.monotonic() - answered > SECONDS_WITHOUT_API:
-                raise UnavailableError(f"{error} The run may go on without me") from None
-            log.warning("%s Trying for %d s", error, SECONDS_WITHOUT_API)
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            if now - answered > SECONDS_WITHOUT_API:
+                raise UnavailableError(f"{error} The run may go on without being watched") from None
+            log.warning("%s Trying again for %d s", error, SECONDS_WITHOUT_API)
             continue
-        now = flow_run.state
-        assert now is not None
-        if now.name != state:
-            state = now.name or ""
+        answered = now
+        for record in records:
+            log.info("%s %-8s %s", f"{record.timestamp:%H:%M:%S}", logging.getLevelName(record.level), record.message)
+        shown += len(records)
+        current = flow_run.state
+        assert current is not None
+        if current.name != state:
+            state = current.name or ""
             log.info(
-                "%s %s", f"{datetime.now(timezone.utc):%H:%M:%S}", f"{state}: {now.message}" if now.message else state
+                "%s %s", f"{current.timestamp:%H:%M:%S}", f"{state}: {current.message}" if current.message else state
             )
-        if now.is_final():
-            return 0 if now.is_completed() else 1
-        if waiting and seconds > SECONDS_FOR_A_WORKER:
-            log.error("no worker took the run within %d s; it stays scheduled", SECONDS_FOR_A_WORKER)
-            return 1
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-
-
-def _is_waiting(flow_run: FlowRun) -> bool:
-    return flow_run.state is not None and (flow_run.state.is_scheduled() or flow_run.state.is_pending())
+        if current.is_final():
+            # Logs are sent in batches: the last ones come after the state.
+            ended = now if records or not ended else ended
+            if now - ended > SECONDS_FOR_LAST_LOGS:
+                return 0 if current.is_completed() else 1
+        elif current.is_scheduled() or current.is_pending():
+            if not has_worker and not told:
+                log.warning("no worker of the work pool %s is online: start one with `make worker`", pool)
+                told = True
+            if now - started > SECONDS_FOR_A_WORKER:
+                log.error("no worker has taken the run within %d s; it stays scheduled", SECONDS_FOR_A_WORKER)
+                return 1
 
 
 def _has_worker(client: SyncPrefectClient, pool: str) -> bool:

@@ -1,0 +1,1 @@
+"""Stand-ins on loopback for what cannot be reached from a test."""
