@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -288,6 +287,7 @@ def test_a_failed_run_is_told_and_its_bad_input_is_not_tried_again(prefect: Pref
     assert [task["run_count"] for task in tasks if task["name"] == "get_ticket_data_batch"] == [1]
 
 
+@pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [
@@ -295,13 +295,16 @@ def test_a_failed_run_is_told_and_its_bad_input_is_not_tried_again(prefect: Pref
         ("batch_size=many", "batch_size='many' is no integer"),
     ],
 )
-def test_a_bad_parameter_is_refused_before_a_run_is_made(prefect: Prefect, registered, parameter, message):
-    count = prefect.get("/flow_runs/count", {})
+def test_a_bad_parameter_is_refused_before_a_run_is_made(prefect: Prefect, parameter, message):
+    def asked_for():
+        return [each["id"] for each in prefect.get("/flow_runs/filter", {}) if not each["auto_scheduled"]]
+
+    before = asked_for()
     result = prefect.run("run", "--param", parameter)
     assert result.returncode == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
-    assert prefect.get("/flow_runs/count", {}) == count
+    assert asked_for() == before
 
 
 @pytest.mark.usefixtures("worker")
@@ -460,7 +463,7 @@ def test_no_key_of_an_active_profile_reaches_another_server_from_any_folder(pref
     home = tmp_path / "home"
     (home / ".prefect").mkdir(parents=True)
     profiles = home / ".prefect" / "profiles.toml"
-    mine = f'active = "mine"\n\n[profiles.mine]\nPREFECT_API_URL = "https://api.prefect.cloud/api/accounts/x"\n'
+    mine = 'active = "mine"\n\n[profiles.mine]\nPREFECT_API_URL = "https://api.prefect.cloud/api/accounts/x"\n'
     profiles.write_text(mine + f'PREFECT_API_KEY = "{KEY}"\nPREFECT_API_AUTH_STRING = "admin:{KEY}"\n')
     with Recorder(prefect.url) as recorder:
         environment = {"HOME": str(home), "PREFECT_API_URL": recorder.url + "/api"}
@@ -502,8 +505,9 @@ def test_no_key_of_an_active_profile_reaches_another_server_from_any_folder(pref
         (["acme/a"], KEY, None, None),
     ],
 )
-def test_logging_in_to_prefect_cloud(prefect: Prefect, registered, tmp_path, workspaces, key, wanted, message):
+def test_logging_in_to_prefect_cloud(prefect: Prefect, tmp_path, workspaces, key, wanted, message):
     home = tmp_path / "home"
+    home.mkdir()
     with PrefectCloud(prefect.url, KEY, workspaces) as cloud:
         environment = {"HOME": str(home), "PREFECT_CLOUD_API_URL": cloud.url + "/api", "PREFECT_API_KEY": key}
         result = prefect.run("connect", env={**environment, "PREFECT_WORKSPACE": wanted})
@@ -553,6 +557,12 @@ def test_a_plan_without_process_pools_gets_a_managed_one(prefect: Prefect, anoth
         assert "cannot see this folder; push it to a git remote" in refused.stderr
 
 
+def with_limits(project: Project, module: str, limits: str) -> str:
+    """A program: the command line with shorter limits, so that no test waits for the real ones."""
+    assignment = re.sub(r"SECONDS", "module.SECONDS", limits)
+    return f"from {project.package} import __main__, {module} as module; {assignment}; __main__.main()"
+
+
 class OtherApi(QuietHandler):
     """Answers as other things do that an address may lead to; the first part of the path says which."""
 
@@ -586,10 +596,11 @@ class OtherApi(QuietHandler):
 )
 def test_an_api_that_will_not_do_is_told_in_one_line_within_limits(registered, tmp_path, prefect, kind, message):
     home = tmp_path / "home"
+    home.mkdir()
     with LoopbackServer(OtherApi) as other:
         url = "http://127.0.0.1:9" if kind == "unreachable" else other.url
         # The limit is shortened where it would be waited out: no test waits for 45 s.
-        limited = f"import {registered.package}.connect as c, {registered.package}.__main__ as m; c.SECONDS_TO_ANSWER = 3; m.main()"
+        limited = with_limits(registered, "connect", "SECONDS_TO_ANSWER = 3")
         env = {**prefect.environment, "HOME": str(home), "PREFECT_API_URL": f"{url}/{kind}/api"}
         result = registered.run(registered.python, "-c", limited, "connect", env=env, limit=60)
     assert result.returncode == 2, result.stderr
@@ -601,7 +612,7 @@ def test_an_api_that_will_not_do_is_told_in_one_line_within_limits(registered, t
 # Faults on the way.
 
 
-def test_a_taken_port_is_told_in_one_line(prefect: Prefect, registered):
+def test_a_taken_port_is_told_in_one_line(prefect: Prefect):
     port = prefect.url.rpartition(":")[2]
     result = prefect.run("server", "--port", port)
     assert result.returncode == 2
@@ -631,7 +642,7 @@ class SlowLog(QuietHandler):
     asked = threading.Event()
     content = b"sys_updated_at,closed_at,priority\n1/3/2016 00:00,2/3/2016 00:00,2 - High\n"
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  name of http.server
         type(self).asked.set()
         self.release.wait(60)
         self.answer(200, self.content, "text/csv")
@@ -646,40 +657,39 @@ def slow_log() -> Iterator[str]:
         SlowLog.release.set()
 
 
-@pytest.mark.usefixtures("worker")
-def test_the_api_is_away_while_a_run_is_watched_and_the_watch_goes_on(prefect: Prefect, registered, slow_log):
+@pytest.mark.usefixtures("registered", "worker")
+def test_the_api_is_away_while_a_run_is_watched_and_the_watch_goes_on(prefect: Prefect, slow_log, tmp_path):
+    log = tmp_path / "watch.log"
     with Recorder(prefect.url) as recorder:
-        environment = {"PREFECT_API_URL": recorder.url + "/api"}
-        results = []
-        watching = threading.Thread(
-            target=lambda: results.append(
-                prefect.run("run", "--watch", "--param", f"data={slow_log}", env=environment, limit=150)
-            )
-        )
-        watching.start()
-        assert SlowLog.asked.wait(90)
-        recorder.down = True
-        time.sleep(4)
-        recorder.down = False
-        SlowLog.release.set()
-        watching.join()
-    (result,) = results
-    assert result.returncode == 0, result.stderr
-    assert "cannot reach" in result.stderr
-    assert "Trying again for 60 s" in result.stderr
-    assert "Traceback" not in result.stderr
+        environment = {**prefect.environment, "PREFECT_API_URL": recorder.url + "/api"}
+        command = ("run", "--watch", "--param", f"data={slow_log}")
+        with background(prefect.project, log, environment, *command) as watching:
+            assert SlowLog.asked.wait(90)
+            recorder.down = True
+            wait_until(lambda: "Trying again for 60 s" in log.read_text(), "the watch to notice")
+            recorder.down = False
+            SlowLog.release.set()
+            assert watching.wait(60) == 0, log.read_text()
+    assert "cannot reach" in log.read_text()
+    assert "Completed" in log.read_text()
+    assert "Traceback" not in log.read_text()
 
 
-def test_a_worker_killed_in_a_trial_loses_nothing_and_leaves_nothing_half_written(
-    prefect: Prefect, registered: Project, another, slow_log
-):
+def test_a_run_without_a_worker_and_a_worker_killed_in_a_trial(prefect: Prefect, another, slow_log):
+    """Both are told or seen in Prefect, no trial is half-written, and the next run is as any other."""
     project = another(project_slug="killed", schedule_hours="0")
     environment = {"PREFECT_API_URL": prefect.url + "/api"}
     for command in ("connect", "register"):
         assert prefect.run(command, project=project, env=environment).returncode == 0
+    shorter = with_limits(project, "register", "SECONDS_UNTIL_TOLD, SECONDS_FOR_A_WORKER = 1, 3")
+    run_and_watch = (project.python, "-c", shorter, "run", "--watch", "--param", f"data={slow_log}")
+    result = project.run(*run_and_watch, env=prefect.environment)
+    assert result.returncode == 1
+    assert "no worker of the work pool killed is online: start one with `make worker`" in result.stderr
+    assert "it stays scheduled" in result.stderr
+
     log = project.path / "worker.log"
-    with background(project, log, {**prefect.environment, **environment}, "worker") as process:
-        started = prefect.run("run", "--param", f"data={slow_log}", project=project)
+    with background(project, log, prefect.environment, "worker") as process:
         assert SlowLog.asked.wait(90)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -687,20 +697,8 @@ def test_a_worker_killed_in_a_trial_loses_nothing_and_leaves_nothing_half_writte
     time.sleep(2)  # the run is a process of its own, which the kill may have left; it may end well or not at all
     trials = [*(project.path / "trials").glob("*")] if (project.path / "trials").exists() else []
     assert all(json.loads(path.read_text())["data"]["num_obs"] == 1 for path in trials)
-    assert prefect.flow_run(started.stdout)["state"]["type"] in ("RUNNING", "COMPLETED", "CRASHED", "CANCELLED")
-    with background(project, log, {**prefect.environment, **environment}, "worker"):
+    assert prefect.flow_run(result.stdout)["state"]["type"] in ("RUNNING", "COMPLETED", "CRASHED", "CANCELLED")
+    with background(project, log, prefect.environment, "worker"):
         again = prefect.run("run", "--watch", project=project, limit=120)
     assert again.returncode == 0, again.stderr
     assert len([*(project.path / "trials").glob("*.json")]) == len(trials) + 1
-
-
-def test_a_run_that_no_worker_takes_says_so(prefect: Prefect, another):
-    project = another(project_slug="no-worker", schedule_hours="0")
-    environment = {"PREFECT_API_URL": prefect.url + "/api"}
-    for command in ("connect", "register"):
-        assert prefect.run(command, project=project, env=environment).returncode == 0
-    shorter = f"import {project.package}.register as r, {project.package}.__main__ as m; r.SECONDS_UNTIL_TOLD, r.SECONDS_FOR_A_WORKER = 2, 5; m.main()"
-    result = project.run(project.python, "-c", shorter, "run", "--watch", env={**prefect.environment, **environment})
-    assert result.returncode == 1
-    assert "no worker of the work pool no-worker is online: start one with `make worker`" in result.stderr
-    assert "it stays scheduled" in result.stderr

@@ -216,15 +216,19 @@ def work() -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-m", "prefect", *arguments])  # noqa: S606
 
 
+class TimeIsUpError(BaseException):
+    """A time limit is over; no Exception, as Prefect's client would try again after those."""
+
+
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the block when it takes longer; whatever it waits for, sleeps of a library included."""
+    """Raise TimeIsUpError in the block when it takes longer; whatever it waits for, sleeps of a library included."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise TimeoutError
+        raise TimeIsUpError
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:
@@ -321,7 +325,7 @@ def _told_in_one_line(url: str) -> Iterator[None]:
             ) from None
         detail = error.response.text[:200].replace("\n", " ") if isinstance(error, httpx.HTTPStatusError) else ""
         raise InputError(f"PREFECT_API_URL: {url} answered {status} {detail}; look at the server's log") from None
-    except (TimeoutError, httpx.TimeoutException):
+    except (TimeIsUpError, httpx.TimeoutException):
         raise UnavailableError(
             f"PREFECT_API_URL: {url} did not answer within {SECONDS_TO_ANSWER} s; try again later"
         ) from None

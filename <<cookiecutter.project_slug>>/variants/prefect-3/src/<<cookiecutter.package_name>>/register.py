@@ -26,11 +26,9 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.urls import url_for
 from pydantic import BaseModel
 
-from . import flow
 from .connect import make_project, open_client
 from .download import without_secrets
 from .errors import InputError, UnavailableError
-from .flow import evaluation_flow
 from .settings import SCHEDULE_HOURS, SLUG, Settings, load_settings, project_folder
 
 SECONDS_FOR_GIT = 60
@@ -58,15 +56,15 @@ def register(*, dry_run: bool) -> None:
     deployment = _deployment(settings, ask_remote=not dry_run)
     if dry_run:
         project = {"name": settings.prefect_project, "type": "process"}
-        shown = {"work_pool": project, "flow": evaluation_flow.name, "deployment": deployment}
+        shown = {"work_pool": project, "flow": settings.flow_name, "deployment": deployment}
         click.echo(json.dumps(shown, indent=2, default=_plain))
         return
     with open_client() as client:
         _fit_to_pool(deployment, make_project(client), settings)
-        flow_id = client.create_flow_from_name(evaluation_flow.name)
+        flow_id = client.create_flow_from_name(settings.flow_name)
         deployment_id = client.create_deployment(flow_id=flow_id, **deployment)
         every = f"every {SCHEDULE_HOURS} hours" if SCHEDULE_HOURS else "without a schedule"
-        log.info("registered %s/%s, %s: %s", evaluation_flow.name, SLUG, every, url_for("deployment", deployment_id))
+        log.info("registered %s/%s, %s: %s", settings.flow_name, SLUG, every, url_for("deployment", deployment_id))
 
 
 def unregister() -> None:
@@ -78,9 +76,9 @@ def unregister() -> None:
         try:
             client.delete_deployment(_registered(client).id)
         except (ObjectNotFound, NotRegisteredError):
-            log.info("%s/%s is not registered: nothing to take back", evaluation_flow.name, SLUG)
+            log.info("%s is not registered: nothing to take back", _full_name())
             return
-    log.info("took back %s/%s; its past runs, the work pool and the trials stay", evaluation_flow.name, SLUG)
+    log.info("took back %s; its past runs, the work pool and the trials stay", _full_name())
 
 
 def run_flow(parameters: dict[str, str], *, watch: bool) -> int:
@@ -115,17 +113,23 @@ class NotRegisteredError(InputError):
     """The flow has no deployment."""
 
 
+def _full_name() -> str:
+    return f"{load_settings().flow_name}/{SLUG}"
+
+
 def _registered(client: SyncPrefectClient) -> DeploymentResponse:
     try:
-        return client.read_deployment_by_name(f"{evaluation_flow.name}/{SLUG}")
+        return client.read_deployment_by_name(_full_name())
     except ObjectNotFound:
         raise NotRegisteredError(
-            f"{evaluation_flow.name}/{SLUG} is not registered with {client.api_url}; run `{SLUG} register` first"
+            f"{_full_name()} is not registered with {client.api_url}; run `{SLUG} register` first"
         ) from None
 
 
 def _deployment(settings: Settings, *, ask_remote: bool) -> dict[str, Any]:
     """The deployment as the client's `create_deployment` takes it."""
+    from . import flow  # with pandas and scikit-learn, which `run` need not wait for
+
     step, folder = _where_the_code_is(ask_remote=ask_remote)
     schedules = []
     if SCHEDULE_HOURS:
@@ -150,9 +154,9 @@ def _deployment(settings: Settings, *, ask_remote: bool) -> dict[str, Any]:
         "schedules": schedules,
         "tags": [settings.prefect_project],
         "parameters": {},
-        "parameter_openapi_schema": parameter_schema(evaluation_flow).model_dump_for_openapi(),
+        "parameter_openapi_schema": parameter_schema(flow.evaluation_flow).model_dump_for_openapi(),
         "enforce_parameter_schema": True,
-        "description": evaluation_flow.description,
+        "description": flow.evaluation_flow.description,
     }
 
 
