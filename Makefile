@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DIR ?= build/demo
 DATA ?=
+KEEP ?=
 TESTS ?=
 
 .PHONY: demo test lint lock
 demo: $(VENV)/.installed
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/demo.py --into "$(DEMO_DIR)" --data "$(DATA)"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/demo.py --into "$(DEMO_DIR)" --data "$(DATA)" --keep "$(KEEP)"
 
 test: $(VENV)/.installed lint
 	@echo "Running the tests: about ten minutes on two cores ..."

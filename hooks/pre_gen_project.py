@@ -16,7 +16,7 @@ from pathlib import Path
 # The answers as data. `tojson` leaves no quote of this literal in it, and json.loads undoes all that it escapes.
 ANSWERS = r"""<< cookiecutter | tojson >>"""
 
-MAX_NAME = 50  # characters; so that generated lines stay within the line length that ruff checks
+MAX_NAME = 40  # characters; so that generated lines stay within the line length that ruff checks
 MAX_TEXT = 500
 
 # Import names and distribution names in the locked environments of both variants, with `_` for `-`: a project of

@@ -72,9 +72,9 @@ def variant(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def project(request: pytest.FixtureRequest, tmp_path: Path, installed: Callable[[str, str], Project]) -> Project:
+def project(variant: str, tmp_path: Path, installed: Callable[[str, str], Project]) -> Project:
     """A project of each variant for a test to change, installed."""
-    return lend_environment(bake(tmp_path, prefect_version=request.param), installed(*existing(request.param)))
+    return lend_environment(bake(tmp_path, prefect_version=variant), installed(*existing(variant)))
 
 
 def existing(variant: str, version: str | None = None) -> tuple[str, str]:

@@ -17,7 +17,7 @@ PROMPTS = [name for name in ANSWERS if not name.startswith("_")]
 AWKWARD = {
     "quotes": """It's "quoted" \\"twice\\" '''and''' \"\"\"thrice\"\"\" \\""",
     "backslashes": r"C:\new\table \u0041 \x41 \N{BULLET} ends in \\"[:-1],
-    "newlines": "one\ntwo\r\nthree\n\n# four\n- five\n",
+    "newlines": "one\ntwo\nthree\n\n# four\n- five\n",
     "unicode": "Überprüfung 工单 🎫👩\u200d💻 \u2028\u0085\x7f\ufeff end",
     "jinja": "{{ cookiecutter.project_slug }} {% raw %} {# note #}",
     "shell": "$(touch injected) `touch injected` ${HOME} ; rm -rf x & | > injected !! ~ *",
@@ -48,7 +48,7 @@ def cookiecutter(folder: Path, **answers: str) -> subprocess.CompletedProcess[st
         ("project_slug", "a b", "no plain name"),
         ("project_slug", "a\nb", "no plain name"),
         ("project_slug", "é", "no plain name"),
-        ("project_slug", "x" * 51, "longer than"),
+        ("project_slug", "x" * 41, "longer than"),
         ("project_slug", "scikit-learn", "package that the project needs"),
         ("project_slug", "pytest", "package that the project needs"),
         ("package_name", "", "is empty"),

@@ -132,24 +132,26 @@ def _print_table(trials: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("Tickets closed", "Trial", "Model", box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("Closed, or made", "Trial"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("Model", overflow="fold")
     for heading in ("Tickets", "MAE, h", "MedAE, h", "R2"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for trial in trials:
         metrics = trial["data"]["metrics"]
-        window = trial.get("window") or {}
-        when = f"{window.get('from') or '...'} to {window.get('to') or '...'}" if window else "at any time"
+        window = trial.get("window")
+        when = f"{window['from'] or ''} to {window['to'] or ''}" if window else f"{trial['created_at'][:16]}Z"
         table.add_row(
-            when.replace("T00:00:00Z", ""),
-            f"{trial['created_at'][:16]}Z {trial['id'][:8]}",
+            when.replace("T00:00:00Z", "").strip(),
+            trial["id"][:8],
             str(trial.get("model", "")),
             f"{trial['data']['num_obs']:,}",
             *(_number(metrics.get(name), 3600.0, ",.1f") for name in ("MAE", "MedAE")),
             _number(metrics.get("R2"), 1.0, ".3f"),
         )
-    console = Console()
     # Into a pipe, rich would fold the table at 80 columns; grep wants a trial a line.
-    console.print(table, width=None if console.is_terminal else 200, highlight=False)
+    Console(width=None if sys.stdout.isatty() else 200).print(table, highlight=False)
 
 
 def _number(value: float | None, unit: float, form: str) -> str:

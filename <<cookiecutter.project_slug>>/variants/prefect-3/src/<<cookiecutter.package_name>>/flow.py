@@ -1,6 +1,6 @@
 """One trial as a Prefect flow: the pipeline's steps as tasks, under the same names.
 
-`python -m << cookiecutter.package_name >>.flow` runs it here and now, with the options of `evaluate`.
+As a program, `python -m PACKAGE.flow`, it runs here and now, with the options of `evaluate`.
 """
 
 from __future__ import annotations

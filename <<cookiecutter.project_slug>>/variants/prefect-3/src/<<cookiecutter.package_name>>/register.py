@@ -249,6 +249,7 @@ def _values(parameters: dict[str, str], schema: dict[str, Any]) -> dict[str, Any
 def _watch(flow_run_id: UUID, pool: str | None) -> int:
     """Follow a run, through a new client at each look, so that the API may be away for a while."""
     state, shown, told = "", 0, False
+    tasks: dict[UUID | None, str] = {}
     started = answered = time.monotonic()
     ended = 0.0
     while True:
@@ -259,6 +260,8 @@ def _watch(flow_run_id: UUID, pool: str | None) -> int:
                 flow_run = client.read_flow_run(flow_run_id)
                 by_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
                 records = client.read_logs(by_run, offset=shown, sort=LogSort.TIMESTAMP_ASC)
+                for task in {record.task_run_id for record in records if record.task_run_id} - tasks.keys():
+                    tasks[task] = client.read_task_run(task).name
                 has_worker = not pool or now - started < SECONDS_UNTIL_TOLD or _has_worker(client, pool)
         except UnavailableError as error:
             if now - answered > SECONDS_WITHOUT_API:
@@ -267,7 +270,8 @@ def _watch(flow_run_id: UUID, pool: str | None) -> int:
             continue
         answered = now
         for record in records:
-            log.info("%s %-8s %s", f"{record.timestamp:%H:%M:%S}", logging.getLevelName(record.level), record.message)
+            level, task_name = logging.getLevelName(record.level), tasks.get(record.task_run_id, "the run")
+            log.info("%s %-8s %s: %s", f"{record.timestamp:%H:%M:%S}", level, task_name, record.message)
         shown += len(records)
         current = flow_run.state
         assert current is not None
