@@ -109,6 +109,7 @@ def get_target(df: pd.DataFrame) -> "pd.Series[float]":
     (project.source / "model.py").write_text('''
 """A fitted line."""
 
+import numpy as np
 import pandas as pd
 from sklearn.linear_model import LinearRegression
 
