@@ -1,0 +1,91 @@
+"""`make demo`, as the README has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from projects import ROOT, run
+
+
+def make_demo(folder: Path, *arguments: str) -> list[str]:
+    # The tools are installed already, as these tests run in them: make must not look whether they are out of date.
+    return [
+        "make",
+        "-C",
+        str(ROOT),
+        "--no-print-directory",
+        "-o",
+        ".venv/.installed",
+        "demo",
+        f"DEMO_DIR={folder}",
+        *arguments,
+    ]
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Command lines of processes that run out of the folder."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = process.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(folder / "ticket-model-evaluation") in line:
+            lines.append(line)
+    return lines
+
+
+def test_it_goes_the_whole_way_and_cleans_up(tmp_path):
+    result = run(*make_demo(tmp_path, "DATA=sample"), limit=400)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"The run's page: http://127\.0\.0\.1:\d+/runs/flow-run/", result.stdout)
+    assert "Completed" in result.stderr
+    trials = [json.loads(path.read_text()) for path in tmp_path.glob("*/trials/*.json")]
+    assert [trial["data"]["num_obs"] for trial in trials] == [1000, 1000]
+    assert all(trial["id"][:8] in result.stdout for trial in trials)
+    assert processes_in(tmp_path) == []
+    assert not (Path.home() / ".prefect" / "profiles.toml").exists()
+
+
+def test_interrupted_it_ends_what_it_started_and_it_can_be_run_again(tmp_path):
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        demo = subprocess.Popen(
+            make_demo(tmp_path / "demo", "DATA=sample"), stdout=output, stderr=output, start_new_session=True
+        )
+    deadline = time.monotonic() + 200
+    while "Registering the flow" not in log.read_text() and demo.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert len(processes_in(tmp_path / "demo")) >= 2, log.read_text()
+    os.killpg(demo.pid, signal.SIGINT)  # what Ctrl-C sends
+    assert demo.wait(60) != 0
+    assert "demo: interrupted; what it started is ended" in log.read_text()
+    deadline = time.monotonic() + 20
+    while processes_in(tmp_path / "demo") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert processes_in(tmp_path / "demo") == []
+
+
+@pytest.mark.parametrize("data", ["/nonexistent.zip", "typo"])
+def test_data_that_is_not_there_is_told_before_anything_else(tmp_path, data):
+    result = run(*make_demo(tmp_path / "demo", f"DATA={data}"))
+    assert result.returncode != 0
+    assert f"demo: DATA: there is no {data}; give a path, a URL, or DATA=sample" in result.stderr
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_folder_that_no_demo_made_is_left_alone(tmp_path):
+    mine = tmp_path / "ticket-model-evaluation" / "mine"
+    mine.parent.mkdir()
+    mine.touch()
+    result = run(*make_demo(tmp_path, "DATA=sample"))
+    assert result.returncode != 0
+    assert "no demo made it; take another folder" in result.stderr
+    assert mine.exists()
