@@ -78,11 +78,16 @@ def connect() -> None:
 
 @cli.command()
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
+<% if cookiecutter.prefect_version == "3" %>
+@click.option("--start", is_flag=True, help="Start the worker on Saturn Cloud.")
+def register(dry_run: bool, start: bool) -> None:
+<% else %>
 def register(dry_run: bool) -> None:
+<% endif %>
     """Register the flow with Saturn Cloud, where that is configured, and with Prefect."""
     from .register import register
 
-    register(dry_run=dry_run)
+    register(dry_run=dry_run<% if cookiecutter.prefect_version == "3" %>, start=start<% endif %>)
 
 
 @cli.command()

@@ -29,6 +29,9 @@ class Settings:
         cache: Folder for downloads and parsed data (`CACHE_DIR`).
         download_timeout: Seconds that a download may stall (`DOWNLOAD_TIMEOUT`).
         prefect_project: The Prefect project (`PREFECT_CLOUD_PROJECT_NAME`, else the one chosen at generation).
+<% if cookiecutter.prefect_version == "3" %>
+        git_token_block: Name of a Secret block in Prefect that holds the git remote's token (`GIT_TOKEN_BLOCK`).
+<% endif %>
         username: Whose flow it is (`SATURN_USERNAME`, else the local user's name).
     """
 
@@ -37,6 +40,9 @@ class Settings:
     cache: Path
     download_timeout: float
     prefect_project: str
+<% if cookiecutter.prefect_version == "3" %>
+    git_token_block: str | None
+<% endif %>
     username: str
 
     @property
@@ -68,6 +74,9 @@ def load_settings() -> Settings:
         cache=Path(cache).expanduser() if cache else platformdirs.user_cache_path(SLUG),
         download_timeout=_seconds("DOWNLOAD_TIMEOUT", default=60.0),
         prefect_project=os.environ.get("PREFECT_CLOUD_PROJECT_NAME") or PREFECT_PROJECT,
+<% if cookiecutter.prefect_version == "3" %>
+        git_token_block=os.environ.get("GIT_TOKEN_BLOCK") or None,
+<% endif %>
         username=os.environ.get("SATURN_USERNAME") or _local_user(),
     )
 

@@ -26,7 +26,8 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.urls import url_for
 from pydantic import BaseModel
 
-from .connect import make_project, open_client
+from . import saturn
+from .connect import NOT_CONNECTED, find_connection, make_project, open_client
 from .download import without_secrets
 from .errors import InputError, UnavailableError
 from .settings import SCHEDULE_HOURS, SLUG, Settings, load_settings, project_folder
@@ -43,22 +44,31 @@ STEPS = "prefect.deployments.steps"
 log = logging.getLogger(__name__)
 
 
-def register(*, dry_run: bool) -> None:
+def register(*, dry_run: bool, start: bool = False) -> None:
     """Deploy the flow with its schedule, tags and parameters; a second time changes nothing.
+
+    Where Saturn Cloud is configured, a worker becomes a deployment there first.
 
     Args:
         dry_run: Print what would be sent, as JSON, and send nothing.
+        start: Start the worker on Saturn Cloud.
 
     Raises:
         InputError: When there is no connection, or the code is not where a worker could get it.
     """
     settings = load_settings()
+    on_saturn = saturn.is_configured()
     deployment = _deployment(settings, ask_remote=not dry_run)
+    recipe = _recipe(settings, deployment) if on_saturn else None
     if dry_run:
         project = {"name": settings.prefect_project, "type": "process"}
         shown = {"work_pool": project, "flow": settings.flow_name, "deployment": deployment}
+        if recipe:
+            shown = {"saturn": recipe, **shown}
         click.echo(json.dumps(shown, indent=2, default=_plain))
         return
+    if recipe:
+        saturn.apply_recipe(recipe, start=start)
     with open_client() as client:
         _fit_to_pool(deployment, make_project(client), settings)
         flow_id = client.create_flow_from_name(settings.flow_name)
@@ -70,8 +80,11 @@ def register(*, dry_run: bool) -> None:
 def unregister() -> None:
     """Delete the deployment, and with it its schedule and the runs that have not begun.
 
-    Past runs, the work pool, which may hold other deployments, and the trials stay.
+    Past runs, the work pool, which may hold other deployments, and the trials stay. Where Saturn Cloud is
+    configured, the worker there is deleted too.
     """
+    if saturn.is_configured():
+        saturn.delete_deployment()
     with open_client() as client:
         try:
             client.delete_deployment(_registered(client).id)
@@ -109,6 +122,16 @@ def run_flow(parameters: dict[str, str], *, watch: bool) -> int:
         return 130
 
 
+def _recipe(settings: Settings, deployment: dict[str, Any]) -> dict[str, Any]:
+    clone = deployment["pull_steps"][0].get(f"{STEPS}.git_clone")
+    if clone is None:
+        raise InputError("git: Saturn Cloud cannot see this folder; add a git remote named origin, and push to it")
+    connection = find_connection()
+    if connection is None:
+        raise InputError(NOT_CONNECTED)
+    return saturn.make_recipe(settings, connection, clone)
+
+
 class NotRegisteredError(InputError):
     """The flow has no deployment."""
 
@@ -130,7 +153,7 @@ def _deployment(settings: Settings, *, ask_remote: bool) -> dict[str, Any]:
     """The deployment as the client's `create_deployment` takes it."""
     from . import flow  # with pandas and scikit-learn, which `run` need not wait for
 
-    step, folder = _where_the_code_is(ask_remote=ask_remote)
+    step, folder = _where_the_code_is(settings, ask_remote=ask_remote)
     schedules = []
     if SCHEDULE_HOURS:
         every = Interval(timedelta(hours=SCHEDULE_HOURS), anchor_date=ANCHOR, timezone="UTC", slug="every")
@@ -160,7 +183,7 @@ def _deployment(settings: Settings, *, ask_remote: bool) -> dict[str, Any]:
     }
 
 
-def _where_the_code_is(*, ask_remote: bool) -> tuple[dict[str, Any], str]:
+def _where_the_code_is(settings: Settings, *, ask_remote: bool) -> tuple[dict[str, Any], str]:
     """How a run gets at the code: the step that fetches it, and the project's folder within what it fetches."""
     local = {f"{STEPS}.set_working_directory": {"directory": str(project_folder())}}
     try:
@@ -187,6 +210,8 @@ def _where_the_code_is(*, ask_remote: bool) -> tuple[dict[str, Any], str]:
     elif _git("rev-parse", "HEAD") != remote:
         log.warning("git: HEAD is not what the remote's branch %s holds: runs will use what is there", branch)
     clone = {"id": "clone", "repository": _without_password(url), "branch": branch}
+    if settings.git_token_block:
+        clone["access_token"] = f"{{{{ prefect.blocks.secret.{settings.git_token_block} }}}}"
     return {f"{STEPS}.git_clone": clone}, _git("rev-parse", "--show-prefix") if top else ""
 
 
