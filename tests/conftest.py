@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from prefect_server import Prefect, background, free_port, wait_until
 from projects import PYTHONS, VARIANTS, Project, bake, find_python, lend_environment, own_environment, run
 
 MISSING = [version for version in PYTHONS if find_python(version) is None]
@@ -83,3 +84,44 @@ def existing(variant: str, version: str | None = None) -> tuple[str, str]:
     if version in MISSING:
         pytest.skip(f"no Python {version} on this machine")
     return variant, version
+
+
+# Variant 3 on a real server. What uses these is of one xdist group, so that each is there once.
+
+
+@pytest.fixture(scope="session")
+def prefect(tmp_path_factory: pytest.TempPathFactory, installed: Callable[[str, str], Project]) -> Iterator[Prefect]:
+    """A real Prefect server with SQLite on loopback, and a home folder of its own."""
+    folder = tmp_path_factory.mktemp("prefect-3")
+    environment = own_environment(folder / "home")
+    environment |= {"PREFECT_WORKER_QUERY_SECONDS": "2", "SATURN_USERNAME": "ann", "DATA_URL": "sample"}
+    (folder / "home").mkdir()
+    project = lend_environment(bake(folder / "server"), installed(*existing("3")))
+    port = free_port()
+    log = folder / "server.log"
+    with background(project, log, environment, "server", "--port", str(port)) as server:
+        wait_until(lambda: server.poll() is not None or "Ctrl-C stops" in log.read_text(), "the server")
+        assert server.poll() is None, log.read_text()
+        yield Prefect(f"http://127.0.0.1:{port}", folder / "home", project, installed, environment)
+
+
+@pytest.fixture(scope="session")
+def registered(prefect: Prefect) -> Project:
+    """The server's project, registered; its worker is another fixture."""
+    result = prefect.run("register")
+    assert result.returncode == 0, result.stderr
+    return prefect.project
+
+
+@pytest.fixture(scope="session")
+def worker(prefect: Prefect, registered: Project) -> Iterator[Path]:
+    """A worker of the project; gives its log."""
+    log = prefect.home / "worker.log"
+    with background(registered, log, prefect.environment, "worker"):
+        yield log
+
+
+@pytest.fixture
+def another(prefect: Prefect, tmp_path: Path) -> Callable[..., Project]:
+    """Bake another project, with an environment; it has no connection yet."""
+    return lambda **answers: lend_environment(bake(tmp_path, **answers), prefect.installed(*existing("3")))

@@ -9,21 +9,16 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import existing
-from projects import ROOT, Project, bake, lend_environment, own_environment, run
+from prefect_server import Prefect, background, wait_until
+from projects import ROOT, Project, run
 from servers.loopback import LoopbackServer, QuietHandler
 from servers.prefect_cloud import PrefectCloud, Recorder
 
@@ -32,113 +27,6 @@ pytestmark = pytest.mark.xdist_group("prefect-3")
 KEY = "pnu_0123456789abcdefSECRET"
 STEPS = """get_trial_id get_ticket_data_batch get_target predict evaluate_model-mae evaluate_model-medae
 evaluate_model-mse evaluate_model-r2 get_trial_summary write_trial_summary""".split()
-
-
-@dataclass
-class Prefect:
-    """A real server that the project's own `server` command runs, and a home folder of its own."""
-
-    url: str
-    home: Path
-    project: Project
-    installed: Callable[[str, str], Project]
-    environment: dict[str, str | None] = field(default_factory=dict)
-
-    def get(self, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + "/api" + path, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)
-
-    def run(self, *command: str | Path, project: Project | None = None, **options: Any):
-        environment = {**self.environment, **options.pop("env", {})}
-        project = project or self.project
-        return project.run(project.command, *command, env=environment, **options)
-
-    def deployment(self, flow: str) -> Any:
-        return self.get(f"/deployments/name/{flow}/{self.project.slug}")
-
-    def flow_run(self, output: str) -> Any:
-        return self.get(f"/flow_runs/{output.strip().splitlines()[0].rpartition('/')[2]}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def background(
-    project: Project, log: Path, environment: dict[str, str | None], *command: str
-) -> Iterator[subprocess.Popen]:
-    """Run one of the project's long-lived commands; end it, and what it started, by its process group."""
-    merged = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [project.command, *command],
-            stdout=output,
-            stderr=output,
-            env=merged,
-            cwd=project.path,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def wait_until(condition: Callable[[], Any], what: str, limit: float = 90) -> Any:
-    deadline = time.monotonic() + limit
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.5)
-    pytest.fail(f"waited {limit} s for {what}")
-
-
-@pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory, installed: Callable[[str, str], Project]) -> Iterator[Prefect]:
-    folder = tmp_path_factory.mktemp("prefect-3")
-    environment = own_environment(folder / "home")
-    environment |= {"PREFECT_WORKER_QUERY_SECONDS": "2", "SATURN_USERNAME": "ann", "DATA_URL": "sample"}
-    (folder / "home").mkdir()
-    project = lend_environment(bake(folder / "server"), installed(*existing("3")))
-    port = free_port()
-    log = folder / "server.log"
-    with background(project, log, environment, "server", "--port", str(port)) as server:
-        wait_until(lambda: server.poll() is not None or "Ctrl-C stops" in log.read_text(), "the server")
-        assert server.poll() is None, log.read_text()
-        yield Prefect(f"http://127.0.0.1:{port}", folder / "home", project, installed, environment)
-
-
-@pytest.fixture(scope="module")
-def registered(prefect: Prefect) -> Project:
-    """The server's project, registered; its worker is another fixture."""
-    result = prefect.run("register")
-    assert result.returncode == 0, result.stderr
-    return prefect.project
-
-
-@pytest.fixture(scope="module")
-def worker(prefect: Prefect, registered: Project) -> Iterator[Path]:
-    """A worker of the project; gives its log."""
-    log = prefect.home / "worker.log"
-    with background(registered, log, prefect.environment, "worker"):
-        yield log
-
-
-@pytest.fixture
-def another(prefect: Prefect, tmp_path: Path) -> Callable[..., Project]:
-    """Bake another project, with an environment; it has no connection yet."""
-    return lambda **answers: lend_environment(bake(tmp_path, **answers), prefect.installed(*existing("3")))
 
 
 def test_the_server_command_points_this_project_at_its_server_and_no_other(prefect: Prefect, another):

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from saturn_api.models.deployment_recipe import DeploymentRecipe
+
 from servers.loopback import LoopbackServer, QuietHandler
 
 HOME = "/home/jovyan/workspace"

@@ -1,0 +1,89 @@
+"""A real Prefect server for all tests of variant 3, started once by the project's own command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects import Project
+
+
+@dataclass
+class Prefect:
+    """A real server that the project's own `server` command runs, and a home folder of its own."""
+
+    url: str
+    home: Path
+    project: Project
+    installed: Callable[[str, str], Project]
+    environment: dict[str, str | None] = field(default_factory=dict)
+
+    def get(self, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + "/api" + path, data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)
+
+    def run(self, *command: str | Path, project: Project | None = None, **options: Any):
+        environment = {**self.environment, **options.pop("env", {})}
+        project = project or self.project
+        return project.run(project.command, *command, env=environment, **options)
+
+    def deployment(self, flow: str) -> Any:
+        return self.get(f"/deployments/name/{flow}/{self.project.slug}")
+
+    def flow_run(self, output: str) -> Any:
+        return self.get(f"/flow_runs/{output.strip().splitlines()[0].rpartition('/')[2]}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def background(
+    project: Project, log: Path, environment: dict[str, str | None], *command: str
+) -> Iterator[subprocess.Popen]:
+    """Run one of the project's long-lived commands; end it, and what it started, by its process group."""
+    merged = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [project.command, *command],
+            stdout=output,
+            stderr=output,
+            env=merged,
+            cwd=project.path,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_until(condition: Callable[[], Any], what: str, limit: float = 90) -> Any:
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.5)
+    pytest.fail(f"waited {limit} s for {what}")

@@ -1,0 +1,176 @@
+"""Variant 3 on Saturn Cloud: the real client against a stand-in, which starts the worker from the recipe alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import existing
+from prefect_server import Prefect, wait_until
+from projects import Project, find_python, run, uv
+from servers.prefect_cloud import PrefectCloud
+from servers.saturn import SaturnCloud
+
+pytestmark = pytest.mark.xdist_group("prefect-3")
+
+TOKEN = "saturn-0123456789-SECRET"
+KEY = "pnu_saturn0123456789SECRET"
+
+
+@dataclass
+class Account:
+    """A Saturn Cloud account, a Prefect Cloud account, and a project with a git remote."""
+
+    saturn: SaturnCloud
+    prefect: Prefect
+    project: Project
+    remote: Path
+    environment: dict[str, str | None] = field(default_factory=dict)
+
+    def run(self, *command: str, env: dict[str, str | None] | None = None, **options: Any):
+        return self.prefect.run(*command, project=self.project, env={**self.environment, **(env or {})}, **options)
+
+
+def git(folder: Path, *arguments: str | Path) -> None:
+    identity = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    result = run("git", *arguments, cwd=folder, env=identity)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine of Saturn's: an empty Python, and no variable of ours."""
+    image = tmp_path / "image"
+    uv("venv", "--quiet", "--python", str(find_python(existing("3")[1])), image)
+    # Its pip is uv's, which does the same in seconds.
+    pip = image / "bin" / "pip"
+    pip.write_text(f'#!/bin/sh\nexec uv pip "$@" --quiet --python {image}/bin/python\n')
+    pip.chmod(0o755)
+    passed = ("UV_CACHE_DIR", "SSL_CERT_FILE", "DO_NOT_TRACK")
+    return {
+        "PATH": f"{image}/bin:{os.environ['PATH']}",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        **{name: os.environ[name] for name in passed if name in os.environ},
+    }
+
+
+@pytest.fixture
+def account(prefect: Prefect, another: Callable[..., Project], tmp_path: Path, machine) -> Iterator[Account]:
+    """All of it, connected to Prefect Cloud, so that there is a key to keep secret; nothing is registered yet."""
+    project = another(project_slug="on-saturn", schedule_hours="0")
+    remote = tmp_path / "remote.git"
+    git(tmp_path, "init", "-q", "--bare", "-b", "main", remote)
+    git(project.path, "init", "-q", "-b", "main")
+    git(project.path, "add", "-A")
+    git(project.path, "commit", "-qm", "Begin")
+    git(project.path, "remote", "add", "origin", remote)
+    git(project.path, "push", "-q", "-u", "origin", "main")
+    secrets = {"prefect-api-key": KEY}
+    with (
+        PrefectCloud(prefect.url, KEY, ["acme/evaluations"]) as cloud,
+        SaturnCloud(TOKEN, secrets, tmp_path / "machines", machine) as saturn,
+    ):
+        environment: dict[str, str | None] = {
+            "HOME": str(tmp_path),
+            "PREFECT_CLOUD_API_URL": cloud.url + "/api",
+            "PREFECT_API_KEY": KEY,
+            "SATURN_BASE_URL": saturn.url,
+            "SATURN_TOKEN": TOKEN,
+        }
+        account = Account(saturn, prefect, project, remote, environment)
+        result = account.run("connect")
+        assert result.returncode == 0, result.stderr
+        yield account
+
+
+def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: Account):
+    shown = account.run("register", "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    assert account.saturn.requests == []
+    recipe = json.loads(shown.stdout)["saturn"]
+    result = account.run("register")
+    assert result.returncode == 0, result.stderr
+    assert "Saturn deployment on-saturn-worker: created, not running: `register --start` starts it" in result.stderr
+    assert f"{account.saturn.url}/dash/resource/deployment/" in result.stderr
+    assert "TRIALS_URL: Saturn's machines go away" in result.stderr.splitlines()[1]
+    (deployment,) = account.saturn.deployments.values()
+    assert deployment["spec"] == recipe["spec"]
+    assert deployment["spec"]["git_repositories"][0]["url"] == str(account.remote)
+    assert deployment["spec"]["command"].endswith("--pool on-saturn")
+    assert [secret["name"] for secret in deployment["spec"]["secrets"]] == ["prefect-api-key"]
+    again = account.run("register", env={"SATURN_BASE_URL": None, "BASE_URL": account.saturn.url + "/"})
+    assert again.returncode == 0, again.stderr
+    assert "on-saturn-worker: is there already" in again.stderr
+    assert account.saturn.requests.count("PUT /api/recipes") == 1
+    for output in (shown, result, again):
+        assert KEY not in output.stdout + output.stderr
+        assert TOKEN not in output.stdout + output.stderr
+    assert KEY not in json.dumps(account.saturn.deployments)
+    result = account.run("unregister")
+    assert result.returncode == 0, result.stderr
+    assert account.saturn.deployments == {}
+    assert "there is none" in account.run("unregister").stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"SATURN_TOKEN": None}, "SATURN_TOKEN: not set; set all of SATURN_BASE_URL, SATURN_TOKEN for Saturn Cloud"),
+        ({"SATURN_BASE_URL": None}, "SATURN_BASE_URL: not set; set all of"),
+        ({"SATURN_TOKEN": "wrong"}, "SATURN_TOKEN: "),
+        ({"SATURN_BASE_URL": "http://127.0.0.1:9"}, "SATURN_BASE_URL: cannot reach http://127.0.0.1:9"),
+        ({"SATURN_BASE_URL": "not a url"}, "SATURN_BASE_URL: not a url is no Saturn Cloud"),
+        ("instance_type: medium", "saturn.yaml: instance_type enormous is none of medium, large"),
+        ("name: prefect-api-key", "answered 400: {'message': 'secret not found: enormous'}; mend the recipe"),
+        ("image: saturncloud/saturn-python:2024.08.01", "answered 400: {'message': 'unknown image: enormous'}"),
+        ("spec:", "no recipe of a deployment"),
+        ("no remote", "git: Saturn Cloud cannot see this folder; add a git remote named origin"),
+    ],
+)
+def test_what_saturn_would_refuse_is_told_in_one_line_and_nothing_is_made(account: Account, change, message):
+    recipe = account.project.path / "saturn.yaml"
+    if change == "no remote":
+        git(account.project.path, "remote", "remove", "origin")
+    elif isinstance(change, str):
+        recipe.write_text(recipe.read_text().replace(change, change.partition(" ")[0].rstrip(":") + ": enormous"))
+    result = account.run("register", env=change if isinstance(change, dict) else None)
+    assert result.returncode == 2, result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert message in line
+    assert "Traceback" not in result.stderr
+    assert account.saturn.deployments == {}
+    assert account.prefect.get("/deployments/filter", {"deployments": {"name": {"any_": ["on-saturn"]}}}) == []
+
+
+def test_a_worker_on_saturn_runs_the_flow_and_its_trial_is_read_from_here(account: Account, trials_store):
+    """From the recipe alone: clone, install the locked requirements, run, in an empty folder."""
+    account.saturn.environment.update(trials_store.environment)
+    env = {**trials_store.environment, "TRIALS_URL": trials_store.url}
+    result = account.run("register", "--start", env=env)
+    assert result.returncode == 0, result.stderr
+    assert "created, started" in result.stderr
+    assert "machines go away" not in result.stderr
+    wait_until(
+        lambda: "started!" in account.saturn.log("on-saturn-worker") or dead(account), "the worker on Saturn", limit=240
+    )
+    assert not dead(account), account.saturn.log("on-saturn-worker")
+    result = account.run("run", "--watch", env=env, limit=200)
+    assert result.returncode == 0, result.stderr + account.saturn.log("on-saturn-worker")
+    history = account.run("history", "--json", env=env)
+    (trial,) = map(json.loads, history.stdout.splitlines())
+    assert trial["flow"] == "ann-on-saturn"
+    assert trial["source"]["name"] == "synthetic sample"
+    assert trial["id"] in result.stderr
+    log = account.saturn.log("on-saturn-worker")
+    assert KEY not in log
+    assert str(account.project.path) not in log
+    assert not list(account.project.path.glob("trials/*"))
+
+
+def dead(account: Account) -> bool:
+    return account.saturn.processes["on-saturn-worker"].poll() is not None
