@@ -2,146 +2,149 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
-import os
 import sys
-import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any
 
-import requests
-
-from .errors import InputError, UnavailableError
+from .errors import InputError, UnavailableError, without_secrets
+from .files import write_whole
 from .settings import load_settings
 
+if TYPE_CHECKING:  # imported where it is used: what reads a path need not wait for it
+    import requests
+
 ATTEMPTS = 4
+SECONDS_BETWEEN = 0.5  # doubled with each attempt
+LONGEST_PAUSE = 30.0  # seconds, whatever Retry-After asks for
 TOTAL_SECONDS = 1800.0  # however slowly it trickles
 CHUNK = 65536  # bytes
 log = logging.getLogger(__name__)
-
-
-def is_url(text: str) -> bool:
-    """Whether `text` is a URL rather than a path; only http and https can be fetched."""
-    return "://" in text
-
-
-def without_secrets(url: str) -> str:
-    """The URL without user, password, query and fragment: what may be shown, and kept in a trial."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def fetch(url: str) -> bytes:
-    """Fetch a file; where the server says it is unchanged, out of the cache.
-
-    A 5xx and a dropped connection are tried again; a server that cannot be reached is done without where the
-    file is in the cache, with a warning. The cache is written by rename, so no process sees half a file.
-
-    Args:
-        url: http or https.
-
-    Returns:
-        The file.
-
-    Raises:
-        NotFoundError: On 404.
-        InputError: With what the server said, or the limit that it overstepped.
-    """
-    shown = without_secrets(url)
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise InputError(f"data: {shown} is no http or https address; give one, or a path, or `sample`")
-    settings = load_settings()
-    record_path = settings.cache / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"
-    record, cached = _cached(record_path)
-    headers = {}
-    if cached is not None:
-        conditions = {"If-None-Match": record.get("etag"), "If-Modified-Since": record.get("last_modified")}
-        headers = {name: value for name, value in conditions.items() if value}
-    try:
-        response, content = _get(url, headers, settings.download_timeout)
-    except requests.Timeout:
-        raise UnavailableError(
-            f"data: {shown} sent nothing for {settings.download_timeout:g} s; try again, or raise DOWNLOAD_TIMEOUT"
-        ) from None
-    except requests.RequestException as error:
-        if cached is not None:
-            log.warning("data: cannot reach %s: taking the copy in the cache, which may be old", shown)
-            return cached
-        raise UnavailableError(
-            f"data: cannot reach {shown} ({_reason(error)}); check the network, or give a path with --data, "
-            "or --data sample for synthetic tickets"
-        ) from None
-    if response.status_code == 304 and cached is not None:
-        return cached
-    if response.status_code == 404:
-        raise NotFoundError(f"data: {shown} answered 404, not found; check the address, or set DATA_URL to another")
-    if response.status_code != 200:
-        raise (UnavailableError if response.status_code >= 500 else InputError)(
-            f"data: {shown} answered {response.status_code} {response.reason}; try again later, "
-            "or set DATA_URL to another address"
-        )
-    _keep(record_path, record, response, content)
-    return content
 
 
 class NotFoundError(InputError):
     """The server has no such file."""
 
 
-def _get(url: str, headers: dict[str, str], timeout: float) -> tuple[requests.Response, bytes]:
+def fetch(url: str) -> tuple[bytes, Callable[[], None]]:
+    """Fetch a file; where the server says it is unchanged, out of the cache.
+
+    A 429, a 5xx and a dropped connection are tried again. Where the file is in the cache, a server that fails
+    is done without, with a warning.
+
+    Args:
+        url: http or https.
+
+    Returns:
+        The file, and a function that keeps it in the cache: to be called once the file has proved to be what
+        was wanted, so that an error page never takes a good file's place.
+
+    Raises:
+        NotFoundError: On 404.
+        InputError: With what the server said, or the limit that it overstepped.
+    """
+    shown = without_secrets(url)
+    if not url.lower().startswith(("http://", "https://")):
+        raise InputError(f"data: {shown} is no http or https address; give one, or a path, or `sample`")
+    settings = load_settings()
+    record_path = settings.cache / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"
+    record, cached = _cached(record_path)
+    conditions = {"If-None-Match": record.get("etag"), "If-Modified-Since": record.get("last_modified")}
+    headers = {name: value for name, value in conditions.items() if value}
+    try:
+        response, content = _get(url, shown, headers, settings.download_timeout)
+    except UnavailableError as error:
+        if cached is None:
+            raise
+        log.warning("%s. Taking the copy in the cache, which may be old", error)
+        return cached, lambda: None
+    if response.status_code == 304 and cached is not None:
+        return cached, lambda: None
+    if response.status_code == 404:
+        raise NotFoundError(f"data: {shown} answered 404, not found; check the address, or set DATA_URL to another")
+    if response.status_code != 200:
+        raise InputError(
+            f"data: {shown} answered {response.status_code} {response.reason}; check the address, "
+            "or set DATA_URL to another"
+        )
+    return content, lambda: _keep(record_path, record, response, content)
+
+
+def _get(url: str, shown: str, headers: dict[str, str], timeout: float) -> tuple[requests.Response, bytes]:
+    import requests
+    from urllib3.exceptions import HTTPError, ReadTimeoutError
+
     deadline = time.monotonic() + TOTAL_SECONDS
     for attempt in range(1, ATTEMPTS + 1):
+        pause = SECONDS_BETWEEN * 2.0 ** (attempt - 1)
         try:
             with requests.get(url, headers=headers, timeout=timeout, stream=True) as response:
                 content = _read(response, deadline) if response.status_code == 200 else b""
-            if response.status_code < 500 or attempt == ATTEMPTS:
+            if response.status_code < 500 and response.status_code != 429:
                 return response, content
-            reason = f"{response.status_code} {response.reason}"
-        except requests.Timeout:
-            raise
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            # requests reports a server that falls silent in the middle of a file as a ConnectionError.
-            if "timed out" in str(error):
-                raise requests.Timeout(str(error)) from error
-            if attempt == ATTEMPTS:
-                raise
-            reason = _reason(error)
-        log.warning("data: attempt %d of %d failed (%s): trying again", attempt, ATTEMPTS, reason)
-        time.sleep(2.0 ** (attempt - 2))
-    raise AssertionError("unreachable")
+            problem = f"answered {response.status_code} {response.reason}"
+            asked = response.headers.get("Retry-After", "")
+            pause = min(max(pause, float(asked) if asked.isdecimal() else 0.0), LONGEST_PAUSE)
+        except (requests.Timeout, ReadTimeoutError):
+            raise UnavailableError(
+                f"data: {shown} sent nothing for {timeout:g} s; try again, or raise DOWNLOAD_TIMEOUT"
+            ) from None
+        except TimeoutError:
+            raise UnavailableError(
+                f"data: {shown} was still sending after {TOTAL_SECONDS:g} s; get it otherwise, and give its path"
+            ) from None
+        except (requests.ConnectionError, HTTPError, OSError) as error:
+            if isinstance(error, requests.RequestException) and not isinstance(error, requests.ConnectionError):
+                raise InputError(f"data: {shown} cannot be asked for ({_reason(error)}); check the address") from None
+            problem = f"cannot be reached, or broke off ({_reason(error)})"
+        except ValueError as error:
+            raise InputError(f"data: {shown} is no address ({error}); check it") from None
+        if attempt < ATTEMPTS:
+            log.warning("data: attempt %d of %d: %s %s; trying again", attempt, ATTEMPTS, shown, problem)
+            time.sleep(pause)
+    raise UnavailableError(
+        f"data: {shown} {problem}, {ATTEMPTS} times; try again later, or give a path with --data, "
+        "or --data sample for synthetic tickets"
+    )
 
 
 def _read(response: requests.Response, deadline: float) -> bytes:
     chunks = []
-    total = float(response.headers.get("Content-Length", 0)) or None
-    with _progress() as progress:
-        bar = progress.add_task("downloading", total=total)
-        for chunk in response.iter_content(CHUNK):
+    with _progress(response.headers.get("Content-Length", "")) as advance:
+        # What has come, unlike iter_content, which waits for a chunk to be full, however long that takes.
+        while chunk := response.raw.read1(CHUNK, decode_content=True):
             if time.monotonic() > deadline:
-                raise requests.Timeout("the whole took too long")
+                raise TimeoutError
             chunks.append(chunk)
-            progress.update(bar, advance=len(chunk))
+            advance(len(chunk))
     return b"".join(chunks)
 
 
-def _progress() -> Any:  # noqa: ANN401  rich is imported only here: it costs start-up time
+@contextlib.contextmanager
+def _progress(length: str) -> Iterator[Callable[[int], Any]]:
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("downloading", total=int(length) if length.isdecimal() else None)
+        yield lambda count: progress.advance(bar, count)
 
 
-def _reason(error: requests.RequestException) -> str:
+def _reason(error: BaseException) -> str:
     """The innermost cause: what requests and urllib3 wrap around it says nothing more."""
     cause: Any = error
     while isinstance(cause, BaseException) and (inner := getattr(cause, "reason", None) or cause.args[:1]):
         cause = inner[-1] if isinstance(inner, tuple) else inner
-    return str(cause).rpartition(": ")[2]
+    return " ".join(str(cause).rpartition(": ")[2].split()) or type(error).__name__
 
 
 def _cached(record_path: Path) -> tuple[dict[str, str], bytes | None]:
@@ -149,13 +152,13 @@ def _cached(record_path: Path) -> tuple[dict[str, str], bytes | None]:
     try:
         record = json.loads(record_path.read_text())
         content = (record_path.parent / record["file"]).read_bytes()
-        if hashlib.sha256(content).hexdigest() == record["sha256"]:
-            return record, content
-        log.warning("data: %s is damaged: downloading it again", record_path.parent / record["file"])
-    except FileNotFoundError:
+        if hashlib.sha256(content).hexdigest() != record["sha256"]:
+            raise ValueError(f"{record['file']} is not what was downloaded")
+        return {name: str(record[name]) for name in ("sha256", "etag", "last_modified")}, content
+    except (FileNotFoundError, NotADirectoryError):
         pass
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("data: %s is damaged (%s): downloading again", record_path, error)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        log.warning("data: the cache is damaged, %s: %s; downloading again", record_path, error)
     return {}, None
 
 
@@ -170,29 +173,11 @@ def _keep(record_path: Path, before: dict[str, str], response: requests.Response
         "last_modified": response.headers.get("Last-Modified", ""),
     }
     try:
-        write_whole(record_path.parent / record["file"], content)
-        write_whole(record_path, json.dumps(record, indent=2).encode())
+        write_whole(record_path.parent / record["file"], content, replace=True)
+        write_whole(record_path, json.dumps(record, indent=2).encode(), replace=True)
     except OSError as error:
-        log.warning("data: the download is not kept: cannot write %s: %s", record_path.parent, error.strerror)
+        log.warning("data: the download is not kept: cannot write to %s: %s", record_path.parent, error.strerror)
         return
     if before and before["sha256"] != sha256:
         for old in record_path.parent.glob(f"{before['sha256']}[.-]*"):
             old.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, in the place of one that may be there; makes its folder.
-
-    Raises:
-        OSError: When it cannot be written; nothing is left behind then.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

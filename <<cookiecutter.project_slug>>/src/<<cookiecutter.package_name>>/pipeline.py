@@ -9,7 +9,7 @@ from .data import get_target, get_ticket_data_batch
 from .evaluation import evaluate_model, get_trial_id, get_trial_summary
 from .model import MODEL_NAME, predict
 from .selection import Selection
-from .trials import write_trial_summary
+from .trials import check_place, write_trial_summary
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ def run_trial(selection: Selection, *, trials: str, flow: str) -> dict[str, Any]
     Raises:
         InputError: When the data cannot be had or the trial cannot be kept.
     """
+    check_place(trials)
     trial_id = get_trial_id()
     tickets = get_ticket_data_batch(selection)
     if tickets.empty:

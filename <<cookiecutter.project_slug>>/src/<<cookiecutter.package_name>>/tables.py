@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import logging
+import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import pyarrow as pa
@@ -16,12 +20,15 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from .download import NotFoundError, fetch, is_url, without_secrets, write_whole
-from .errors import InputError
+from .download import NotFoundError, fetch
+from .errors import InputError, without_secrets
+from .files import remove_old, write_whole
 from .settings import load_settings
 
 MISSING = "?"
-VERSION = "1"  # of what is kept as Parquet; raise it when the same file is to be parsed differently
+VERSION = "2"  # of what is kept as Parquet; raise it when the same file is to be parsed differently
+SECONDS_KEPT = 30 * 86400.0  # then it is parsed anew; so what nobody reads any more does not stay
+CHUNK = 1048576  # bytes
 log = logging.getLogger(__name__)
 
 
@@ -52,44 +59,45 @@ def read_csv(
         InputError: When it cannot be fetched or read: with the column or line, where it is one.
     """
     try:
-        content, shown = _content(source)
+        content, shown, keep = _content(source)
     except NotFoundError:
         if older_url is None:
             raise
-        content, shown = _content(older_url)
+        content, shown, keep = _content(older_url)
     parsed = ",".join([VERSION, member, *columns, *times, time_format])
-    name = f"{hashlib.sha256(content).hexdigest()}-{hashlib.sha256(parsed.encode()).hexdigest()[:8]}.parquet"
-    kept = load_settings().cache / name
-    table = _read_kept(kept) if isinstance(source, str) else None
+    key = f"{hashlib.sha256(content).hexdigest()}-{hashlib.sha256(parsed.encode()).hexdigest()[:8]}"
+    cache = None if isinstance(source, bytes) else load_settings().cache
+    table = _read_kept(cache, key) if cache else None
     if table is None:
-        csv = _csv(content, member, shown)
-        table = _parse(csv, columns, times, time_format, shown)
-        table = table.replace_schema_metadata({"sha256": hashlib.sha256(csv).hexdigest()})
-        if isinstance(source, str):
-            _keep(table, kept)
+        text, sha256 = _unzip(content, member, shown)
+        table = _parse(text, columns, times, time_format, shown).replace_schema_metadata({"sha256": sha256})
+        if cache:
+            _keep(table, cache, key)
+    keep()
     frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
-    assert table.schema.metadata is not None
     frame.attrs["source"] = {"data": shown, "sha256": table.schema.metadata[b"sha256"].decode()}
     return frame
 
 
-def _content(source: str | bytes) -> tuple[bytes, str]:
+def _content(source: str | bytes) -> tuple[bytes, str, Callable[[], None]]:
+    """The file, its name for people, and what puts it into the cache once it has been read."""
     if isinstance(source, bytes):
-        return source, "sample"
-    if is_url(source):
-        return fetch(source), without_secrets(source)
-    path = Path(source).expanduser()
+        return source, "sample", lambda: None
+    if "://" in source:
+        content, keep = fetch(source)
+        return content, without_secrets(source), keep
     try:
-        return path.read_bytes(), source
-    except OSError as error:
-        raise InputError(f"data: cannot read {source}: {error.strerror}; give a path, a URL or `sample`") from None
+        return Path(source).expanduser().read_bytes(), source, lambda: None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"data: cannot read {source}: {reason}; give a path, a URL or `sample`") from None
 
 
-def _csv(content: bytes, member: str, shown: str) -> bytes:
-    """The CSV file itself, unzipped where it is zipped."""
+def _unzip(content: bytes, member: str, shown: str) -> tuple[bytes | bytearray, str]:
+    """The CSV file itself, unzipped where it is zipped, and its SHA-256."""
     if not content.startswith(b"PK"):
-        if shown.endswith(".csv"):
-            return content
+        if shown.lower().endswith(".csv"):
+            return content, hashlib.sha256(content).hexdigest()
         start = content[:30].decode("ascii", "replace").replace("\n", " ")
         raise InputError(f"data: {shown} is neither a zip nor a .csv file, it begins with {start!r}; check the address")
     try:
@@ -97,22 +105,43 @@ def _csv(content: bytes, member: str, shown: str) -> bytes:
             if member not in archive.namelist():
                 found = ", ".join(archive.namelist()[:5]) or "nothing"
                 raise InputError(f"data: {shown} holds no {member}, but {found}; give the zip that holds it")
-            return archive.read(member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"data: {shown} is a damaged zip ({error}); get it anew") from None
+            return _inflate(archive, member)
+    except (zipfile.BadZipFile, zlib.error, EOFError, MemoryError, NotImplementedError, RuntimeError, OSError) as error:
+        raise InputError(f"data: {shown} is a damaged zip ({error or 'too large'}); get it anew") from None
 
 
-def _parse(csv: bytes, columns: Sequence[str], times: Sequence[str], time_format: str, shown: str) -> pa.Table:
+def _inflate(archive: zipfile.ZipFile, member: str) -> tuple[bytearray, str]:
+    """Unzip, and hash on the way, in another thread: the two take as long as the first alone."""
+    text = bytearray(archive.getinfo(member).file_size)
+    sha256, filled = hashlib.sha256(), 0
+    with (
+        cast(io.BufferedIOBase, archive.open(member)) as file,
+        memoryview(text) as view,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        while count := file.readinto(view[filled : filled + CHUNK]):
+            threads.submit(sha256.update, view[filled : filled + count])
+            filled += count
+    if filled < len(text):
+        raise EOFError(f"it holds {filled} of {len(text)} bytes")
+    return text, sha256.hexdigest()
+
+
+def _parse(
+    text: bytes | bytearray, columns: Sequence[str], times: Sequence[str], time_format: str, shown: str
+) -> pa.Table:
     names = [*times, *columns]
-    if not csv.strip():
+    first = re.search(rb"[^\r\n]+", text)
+    if first is None:
         raise InputError(f"data: the log in {shown} is empty; give one with a header and at least one ticket")
-    header = csv[: csv.find(b"\n") + 1 or None].decode("utf-8", "replace").strip().lstrip("\ufeff")
-    missing = sorted(set(names) - {name.strip('"') for name in header.split(",")})
+    header = next(csv.reader([first[0].decode("utf-8-sig", "replace")]))
+    missing = [name for name in names if name not in header]
     if missing:
         raise InputError(f"data: the log in {shown} has no column {', '.join(missing)}; its header must name it")
     try:
         table = pa.csv.read_csv(
-            pa.BufferReader(csv),
+            pa.BufferReader(text),
+            parse_options=pa.csv.ParseOptions(newlines_in_values=b'"' in text),
             convert_options=pa.csv.ConvertOptions(
                 include_columns=names,
                 column_types=dict.fromkeys(names, pa.string()),
@@ -120,51 +149,70 @@ def _parse(csv: bytes, columns: Sequence[str], times: Sequence[str], time_format
                 strings_can_be_null=True,
             ),
         )
-    except pa.ArrowInvalid as error:
-        raise InputError(f"data: the log in {shown} cannot be read: {str(error).splitlines()[0]}") from None
+    except (pa.ArrowException, ValueError) as error:
+        raise InputError(f"data: the log in {shown} cannot be read: {str(error).splitlines()[0]}; mend it") from None
     if not table.num_rows:
         raise InputError(f"data: the log in {shown} is empty; give one with at least one ticket under its header")
     for name in times:
-        table = table.set_column(
-            table.column_names.index(name), name, _parse_times(table[name], name, time_format, shown)
-        )
+        # A log repeats its times: each is parsed once.
+        encoded = table[name].combine_chunks().dictionary_encode()
+        parsed, wrong = _parse_times(encoded.dictionary, time_format)
+        if wrong:
+            row = min(encoded.indices.index(pa.scalar(index, encoded.indices.type)).as_py() for index in wrong)
+            raise InputError(
+                f"data: line {_line(text, row)} of the log in {shown}: {name} is {encoded[row].as_py()!r}, "
+                f"which is no time of the form {time_format}; mend that line"
+            )
+        table = table.set_column(table.column_names.index(name), name, parsed.take(encoded.indices))
     return table
 
 
-def _parse_times(texts: pa.ChunkedArray, name: str, time_format: str, shown: str) -> pa.ChunkedArray:
+def _parse_times(texts: pa.Array, time_format: str) -> tuple[pa.Array, list[int]]:
+    """The times, and the indices of those that are none."""
     # Milliseconds, as Parquet knows nothing coarser: so the first reading and the later ones are of one type.
     parsed = pc.strptime(texts, format=time_format, unit="ms", error_is_null=True)
     # Arrow reads 31 February as 2 March. What comes out as one of a month's first three days is read again, by
     # pandas, which is slower and stricter.
     suspects = pc.indices_nonzero(pc.fill_null(pc.less_equal(pc.day(parsed), 3), False))
     strict = pd.to_datetime(texts.take(suspects).to_pandas(), format=time_format, errors="coerce")
-    wrong = [*suspects.filter(pa.array(strict.isna())).to_pylist()]
-    wrong += pc.indices_nonzero(pc.and_(pc.is_null(parsed), pc.is_valid(texts))).to_pylist()
-    if wrong:
-        row = min(wrong)
-        raise InputError(
-            f"data: line {row + 2} of the log in {shown}: {name} is {texts[row].as_py()!r}, "
-            f"which is no time of the form {time_format}; mend that line"
-        )
-    return parsed
+    wrong = suspects.filter(pa.array(strict.isna())).to_pylist()
+    return parsed, wrong + pc.indices_nonzero(pc.is_null(parsed)).to_pylist()
 
 
-def _read_kept(path: Path) -> pa.Table | None:
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        return table if b"sha256" in (table.schema.metadata or {}) else None
-    except FileNotFoundError:
-        return None
-    except (pa.ArrowException, OSError, ValueError) as error:
-        log.warning("%s is damaged (%s): parsing the log anew", path, str(error).splitlines()[0])
-        return None
+def _line(text: bytes | bytearray, row: int) -> int:
+    """The line that a row ends on: a quoted value may hold line breaks, and empty lines are no rows."""
+    reader = csv.reader(io.StringIO(text.decode("utf-8", "replace"), newline=""))
+    rows = -2  # the header is no row either
+    for fields in reader:
+        rows += bool(fields)
+        if rows == row:
+            break
+    return reader.line_num
 
 
-def _keep(table: pa.Table, path: Path) -> None:
+def _read_kept(cache: Path, key: str) -> pa.Table | None:
+    for path in cache.glob(f"{key}-*.parquet"):
+        try:
+            content = path.read_bytes()
+            # The name ends with the content's own hash: Parquet's checksums do not cover all of a file.
+            if not path.stem.endswith(hashlib.sha256(content).hexdigest()):
+                raise ValueError("its content is not what its name says")
+            return pq.ParquetFile(pa.BufferReader(content)).read()
+        except FileNotFoundError:  # another process has just replaced it
+            continue
+        except (pa.ArrowException, OSError, ValueError) as error:
+            log.warning("data: %s is damaged (%s); parsing the log anew", path, str(error).splitlines()[0])
+    return None
+
+
+def _keep(table: pa.Table, cache: Path, key: str) -> None:
     """Keep the table for the next time; that it cannot be kept costs time, not the trial."""
     parquet = io.BytesIO()
-    pq.write_table(table, parquet, write_page_checksum=True)
+    pq.write_table(table, parquet)
+    content = parquet.getvalue()
     try:
-        write_whole(path, parquet.getvalue())
+        remove_old(cache, f"{key}-*.parquet", 0.0)
+        remove_old(cache, "*.parquet", SECONDS_KEPT)
+        write_whole(cache / f"{key}-{hashlib.sha256(content).hexdigest()}.parquet", content, replace=True)
     except OSError as error:
-        log.warning("the parsed log is not kept: cannot write %s: %s", path, error.strerror)
+        log.warning("data: the parsed log is not kept: cannot write to %s: %s", cache, error.strerror)

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, without_secrets
+from .files import write_whole
 
 NONE = "none"
+# What reading relies on.
+SHAPE: dict[str, Any] = {"id": str, "created_at": str, "data": dict, "window": (dict, type(None))}
 log = logging.getLogger(__name__)
+
+
+def check_place(trials: str) -> None:
+    """Look whether trials can be kept in such a place, before any work is done; nothing is written.
+
+    Raises:
+        InputError: When what it takes is not installed, or a file is where the folder should be.
+    """
+    if _is_remote(trials):
+        _filesystem(trials)
+    elif trials != NONE and _folder(trials).exists() and not _folder(trials).is_dir():
+        raise InputError(f"TRIALS_URL: {trials} is a file; set it to a folder or a URL")
 
 
 def write_trial_summary(trial_summary: dict[str, Any], trials: str) -> str | None:
@@ -25,7 +38,7 @@ def write_trial_summary(trial_summary: dict[str, Any], trials: str) -> str | Non
         trials: A folder, an fsspec URL (say `s3://bucket/trials`), or `none`, which keeps nothing.
 
     Returns:
-        Where it is kept; None for `none`.
+        Where it is kept, without secrets; None for `none`.
 
     Raises:
         InputError: When it cannot be kept.
@@ -34,18 +47,26 @@ def write_trial_summary(trial_summary: dict[str, Any], trials: str) -> str | Non
         return None
     name = _file_name(trial_summary)
     content = (json.dumps(trial_summary, indent=2, allow_nan=False) + "\n").encode()
-    place = f"{trials.rstrip('/')}/{name}"
+    shown = f"{_shown(trials)}/{name}"
     try:
-        if "://" in trials:
-            _filesystem(trials).pipe_file(place, content, mode="create")
+        if _is_remote(trials):
+            filesystem, place = _filesystem(trials), f"{trials.rstrip('/')}/{name}"
+            # `create` alone decides between two at once; not every store knows it, so what is there is asked first.
+            if filesystem.exists(place):
+                raise FileExistsError(place)
+            filesystem.pipe_file(place, content, mode="create")
         else:
-            _write_file(Path(place), content)
+            write_whole(_folder(trials) / name, content, replace=False)
     except FileExistsError:
-        log.info("%s is there already", place)
+        log.info("%s is there already, and stays as it is", shown)
+    except InputError:
+        raise
     except Exception as error:  # what a store raises is its own
-        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split()) or repr(error)
-        raise InputError(f"TRIALS_URL: the trial cannot be kept in {trials}: {reason}") from error
-    return place
+        raise InputError(
+            f"TRIALS_URL: the trial cannot be kept in {_shown(trials)}: {_reason(error)}; mend that, "
+            "or set another place"
+        ) from error
+    return shown
 
 
 def read_trials(trials: str, last: int | None = None) -> list[dict[str, Any]]:
@@ -53,49 +74,78 @@ def read_trials(trials: str, last: int | None = None) -> list[dict[str, Any]]:
 
     Args:
         trials: As in `write_trial_summary`.
-        last: How many of the latest; None is all.
+        last: How many of the latest, and no more are read; None is all.
 
     Returns:
         The trials. A file that is none is named in the log, and left out.
 
     Raises:
-        InputError: When there is no such place, or it cannot be reached.
+        InputError: When the place cannot be read.
     """
     if trials == NONE:
         raise InputError("TRIALS_URL: it is `none`, so no trials are kept; set it to a folder or a URL")
+    try:
+        names, read = _list_files(trials)
+    except InputError:
+        raise
+    except Exception as error:  # what a store raises is its own
+        raise InputError(
+            f"TRIALS_URL: {_shown(trials)} cannot be read: {_reason(error)}; mend that, or set another place"
+        ) from error
+    names = sorted((name for name in names if re.search(r"Z-[-\w]+\.json$", name)), reverse=True)
     found: list[dict[str, Any]] = []
-    for name, read in _newest_first(trials):
-        if last is not None and len(found) >= last:
-            break
-        try:
-            trial = json.loads(read(name))
-            if not isinstance(trial, dict) or not {"id", "data", "created_at"} <= trial.keys():
-                raise ValueError("no trial")
-            found.append(trial)
-        except (OSError, ValueError) as error:
-            log.warning("%s cannot be read (%s): left out", name, str(error).splitlines()[0])
+    while names and (last is None or len(found) < last):
+        wanted = len(names) if last is None else last - len(found)
+        contents = read(names[:wanted])
+        for name in names[:wanted]:
+            try:
+                found.append(_parse(contents[name]))
+            except Exception as error:  # among them what a store raises, which is its own
+                log.warning("%s cannot be read as a trial (%s): left out", name, _reason(error))
+        names = names[wanted:]
     return found[::-1]
 
 
-def _newest_first(trials: str) -> Iterator[tuple[str, Callable[[str], bytes]]]:
+def _list_files(trials: str) -> tuple[list[str], Callable[[list[str]], Mapping[str, bytes | Exception]]]:
+    """The names of the files in a place, and what reads some of them; none where there is no such place yet."""
+    if not _is_remote(trials):
+        folder = _folder(trials)
+        return [str(path) for path in folder.iterdir()] if folder.exists() else [], _read_files
+    filesystem = _filesystem(trials)
+    filesystem.invalidate_cache()  # other processes write there, too
     try:
-        if "://" in trials:
-            filesystem = _filesystem(trials)
-            names = sorted(filesystem.ls(trials, detail=False), reverse=True) if filesystem.exists(trials) else []
-            read = filesystem.cat_file
-        else:
-            folder = Path(trials)
-            names = sorted(map(str, folder.iterdir()), reverse=True) if folder.exists() else []
-            read = _read_file
-    except Exception as error:  # what a store raises is its own
-        raise InputError(f"TRIALS_URL: {trials} cannot be read: {' '.join(str(error).split())}") from error
+        names = filesystem.ls(trials, detail=False)
+    except FileNotFoundError:
+        names = []
+    return names, lambda wanted: filesystem.cat(wanted, on_error="return")  # many at once
+
+
+def _read_files(names: list[str]) -> dict[str, bytes | Exception]:
+    contents: dict[str, bytes | Exception] = {}
     for name in names:
-        if name.endswith(".json"):
-            yield name, read
+        try:
+            contents[name] = Path(name).read_bytes()
+        except OSError as error:
+            contents[name] = error
+    return contents
 
 
-def _read_file(name: str) -> bytes:
-    return Path(name).read_bytes()
+def _parse(content: bytes | Exception) -> dict[str, Any]:
+    if isinstance(content, Exception):
+        raise content
+    trial = json.loads(content, parse_constant=_refuse)
+    if not isinstance(trial, dict) or not all(isinstance(trial.get(key), kind) for key, kind in SHAPE.items()):
+        raise ValueError(f"it lacks {', '.join(SHAPE)}")
+    data, metrics = trial["data"], trial["data"].get("metrics")
+    if not isinstance(metrics, dict) or not isinstance(data.get("num_obs"), int):
+        raise ValueError("its data lack metrics or num_obs")
+    if not all(value is None or isinstance(value, (int, float)) for value in metrics.values()):
+        raise ValueError("a metric is no number")
+    return trial
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _file_name(trial: dict[str, Any]) -> str:
@@ -105,23 +155,29 @@ def _file_name(trial: dict[str, Any]) -> str:
     return f"{digits[:8]}T{digits[8:20]}Z-{trial['id']}.json"
 
 
-def _write_file(path: Path, content: bytes) -> None:
-    """Write a file beside its place, then link it there: a link, unlike a rename, never replaces a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp keeps it to its owner; a team shares its trials
-        os.link(temporary, path)
-    finally:
-        temporary.unlink()
+def _is_remote(trials: str) -> bool:
+    return "://" in trials and not trials.startswith("file://")
+
+
+def _folder(trials: str) -> Path:
+    return Path(trials.removeprefix("file://"))
+
+
+def _shown(trials: str) -> str:
+    return without_secrets(trials).rstrip("/") if _is_remote(trials) else str(_folder(trials))
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split()) or repr(error)
 
 
 def _filesystem(url: str) -> Any:  # noqa: ANN401  fsspec has no types
     import fsspec  # only where it is used: it costs start-up time
 
-    return fsspec.core.url_to_fs(url)[0]
+    try:
+        return fsspec.core.url_to_fs(url)[0]
+    except (ImportError, ValueError) as error:
+        raise InputError(
+            f"TRIALS_URL: {_shown(url)} cannot be used ({_reason(error)}): install the package that it takes into this "
+            "project's environment, or set another place"
+        ) from error

@@ -1,0 +1,74 @@
+"""Writing files whole or not at all, whatever happens midway."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+import uuid
+from pathlib import Path
+
+SECONDS_TO_WRITE = 3600.0  # a part older than this has lost its writer
+
+
+def write_whole(path: Path, content: bytes, *, replace: bool) -> None:
+    """Write a file beside its place, then put it there; makes its folder.
+
+    Args:
+        path: Where.
+        content: What.
+        replace: Whether it may take the place of a file that is there.
+
+    Raises:
+        FileExistsError: When there is a file, and `replace` is false.
+        OSError: When it cannot be written; nothing is left behind then.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # a file where the folder should be; it must not pass for the file in question
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from None
+    remove_old(path.parent, ".*.part", SECONDS_TO_WRITE)
+    part = path.parent / f".{uuid.uuid4().hex}.part"
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+            if not replace:  # what may be replaced can be made anew; the rest must outlast a power cut
+                file.flush()
+                os.fsync(file.fileno())
+        if replace:
+            part.replace(path)
+        else:
+            _put_exclusively(part, path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def remove_old(folder: Path, pattern: str, seconds: float) -> None:
+    """Remove files that were not written to for a time: what a killed process left, or what a cache can miss."""
+    for path in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > seconds:
+                path.unlink()
+
+
+def _put_exclusively(part: Path, path: Path) -> None:
+    try:
+        os.link(part, path)  # unlike a rename, never replaces a file
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links; the lock ends with its process, however that ends
+        import fcntl  # which Windows lacks, but not hard links
+
+        with (path.parent / ".lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            part.replace(path)
+    with contextlib.suppress(OSError):  # some file systems cannot sync a folder, and need not
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
