@@ -109,6 +109,8 @@ def own_environment(home: Path) -> dict[str, str | None]:
     changes["UV_CACHE_DIR"] = os.environ.get("UV_CACHE_DIR") or str(real_home / ".cache/uv")
     changes["PYENV_ROOT"] = os.environ.get("PYENV_ROOT") or str(real_home / ".pyenv")
     changes["HOME"] = str(home)
+    # Without bytecode every start of a command would compile pandas and scikit-learn anew.
+    changes["PYTHONDONTWRITEBYTECODE"] = None
     # Tests talk to loopback only.
     changes |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     return changes

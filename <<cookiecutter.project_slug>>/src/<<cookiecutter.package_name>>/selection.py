@@ -102,7 +102,10 @@ def make_selection(
             raise InputError("closed_last: a window is already set by closed_from or closed_to; give one or the other")
         end = _time("now", now or datetime.now(timezone.utc))
         assert end is not None
-        start = end - parse_span("closed_last", closed_last)
+        try:
+            start = end - parse_span("closed_last", closed_last)
+        except OverflowError:
+            raise InputError(f"closed_last: {closed_last!r} is before all time; give a shorter span") from None
     if start and end and end <= start:
         raise InputError(f"closed_to: {end} is not after closed_from, {start}; swap them")
     if all_tickets and batch_size is not None:
@@ -145,9 +148,9 @@ def _time(name: str, value: object) -> datetime | None:
         return None
     try:
         time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).replace("Z", "+00:00"))
-    except ValueError:
+        return time.astimezone(timezone.utc).replace(tzinfo=None) if time.tzinfo else time
+    except (ValueError, OverflowError):
         raise InputError(f"{name}: {value!r} is no time; write it as 2016-03-01 or 2016-03-01T08:30") from None
-    return time.astimezone(timezone.utc).replace(tzinfo=None) if time.tzinfo else time
 
 
 def _stamp(time: datetime | None) -> str | None:

@@ -1,0 +1,387 @@
+"""Trials are never lost, half-written or overwritten, and are read back in their order."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import Commands, assert_refused, trial_of
+from conftest import existing
+from projects import bake, lend_environment, uv
+
+TRIAL = {
+    "id": "one",
+    "data": {"num_obs": 1, "metrics": {"MAE": 1.0, "R2": None}, "target": {"mean": 1.0}},
+    "created_at": "2026-01-02T03:04:05.000006Z",
+    "window": None,
+}
+# Writes a trial, once its stdin is closed, so that many begin together: place, id, size.
+WRITE = """
+import json, logging, sys
+logging.basicConfig(level=logging.INFO)
+from PACKAGE.trials import write_trial_summary
+place, name, size = sys.argv[1:]
+sys.stdin.read()
+trial = dict(json.loads(TRIAL), id=name, padding="x" * int(size))
+print(write_trial_summary(trial, place))
+""".replace("TRIAL", repr(json.dumps(TRIAL)))
+WITHOUT_LINKS = """
+import os
+def link(*arguments, **options):
+    raise PermissionError(1, "Operation not permitted")
+os.link = link
+"""
+
+
+@pytest.fixture(scope="module")
+def commands_of_module(installed) -> Iterator[Commands]:
+    commands = Commands(installed(*existing("3")))
+    yield commands
+    commands.close()
+
+
+@pytest.fixture
+def commands(commands_of_module: Commands, tmp_path: Path) -> Commands:
+    commands_of_module.folder = tmp_path
+    return commands_of_module
+
+
+def write_at_once(commands, place, trials, before="", **env):
+    """Let one process for each (id, size) write its trial, all at the same time."""
+    running = [commands.python(before + WRITE, str(place), name, str(size), **env) for name, size in trials]
+    for process in running:
+        process.stdin.close()
+        process.stdin = None
+    ended = [(*process.communicate(timeout=120), process.returncode) for process in running]
+    assert [code for _, _, code in ended] == [0] * len(trials), ended
+    return ended
+
+
+def history(commands, *arguments, env=None):
+    result = commands.run("history", "--json", *arguments, env=env)
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def keep(commands, **changes):
+    trial = {**TRIAL, **changes}
+    commands.trials.mkdir(exist_ok=True)
+    end = (trial["window"] or {}).get("to") or trial["created_at"]
+    digits = "".join(filter(str.isdigit, end)).ljust(20, "0")
+    (commands.trials / f"{digits[:8]}T{digits[8:20]}Z-{trial['id']}.json").write_text(json.dumps(trial))
+
+
+# A folder.
+
+
+@pytest.mark.parametrize("before", ["", WITHOUT_LINKS], ids=["links", "no links"])
+def test_fifty_processes_at_once_keep_fifty_trials(commands, before):
+    write_at_once(commands, commands.trials, [(f"t{number}", number * 1000) for number in range(50)], before)
+    trials = history(commands, "--last", "100")
+    assert {trial["id"]: len(trial["padding"]) for trial in trials} == {f"t{n}": n * 1000 for n in range(50)}
+    assert [name for name in commands.kept() if not name.endswith(".json")] == ([".lock"] if before else [])
+
+
+@pytest.mark.parametrize("before", ["", WITHOUT_LINKS], ids=["links", "no links"])
+def test_of_fifty_processes_with_one_trial_one_keeps_it(commands, before):
+    ended = write_at_once(commands, commands.trials, [("same", 100_000 + number) for number in range(50)], before)
+    (trial,) = history(commands)
+    assert trial["id"] == "same"
+    assert sum("is there already" in err for _, err, _ in ended) == 49
+    assert len({out for out, _, _ in ended}) == 1
+    kept = (commands.trials / "20260102T030405000006Z-same.json").read_bytes()
+    write_at_once(commands, commands.trials, [("same", 7)], before)
+    assert (commands.trials / "20260102T030405000006Z-same.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize("before", ["", WITHOUT_LINKS], ids=["links", "no links"])
+def test_killed_at_any_moment_leaves_whole_trials_only(commands, before):
+    many = WRITE.replace("print(write", "\nfor n in range(10**6):\n  trial['id'] = f'{name}-{n}'\n  print(write")
+    rng = random.Random(0)
+    told = set()
+    for number in range(12):
+        process = commands.python(before + many.replace("))\n", "), flush=True)\n"), str(commands.trials), f"k{number}", "300000")
+        process.stdin.close()
+        process.stdin = None
+        first = process.stdout.readline()
+        time.sleep(rng.random() * 0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        told |= {first.strip(), *process.communicate(timeout=20)[0].split("\n")[:-1]}
+    files = sorted(commands.trials.glob("*.json"))
+    assert len(files) >= 12
+    assert all(len(json.loads(path.read_bytes())["padding"]) == 300_000 for path in files)
+    assert told <= {str(path) for path in files}  # what was said to be kept is kept
+    assert len(history(commands, "--last", "100000")) == len(files)
+    for part in commands.trials.glob(".*.part"):
+        os.utime(part, (0, 0))
+    write_at_once(commands, commands.trials, [("after", 1)], before)
+    assert not list(commands.trials.glob(".*.part"))
+
+
+def test_killed_when_half_is_written(commands):
+    kill = "import os; from PACKAGE import files; files.os.fsync = lambda handle: (os.ftruncate(handle, 50), os.kill(os.getpid(), 9))"
+    assert commands.evaluate("--data", "sample", before=kill).returncode == -signal.SIGKILL
+    (part,) = commands.kept()
+    assert part.endswith(".part")
+    assert (commands.trials / part).stat().st_size == 50
+    result = commands.run("history")
+    assert (result.returncode, result.stdout) == (0, "")
+    trial = trial_of(commands.evaluate("--data", "sample"))
+    assert [kept["id"] for kept in history(commands)] == [trial["id"]]
+
+
+@pytest.mark.parametrize("place", ["/dev/null/trials", "/sys/trials"])
+def test_a_folder_that_cannot_be_written(commands, place):
+    assert_refused(commands.evaluate("--data", "sample", "--trials", place), "TRIALS_URL", place)
+
+
+def test_a_full_disk(commands):
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))"
+    result = commands.evaluate("--data", "sample", before=full)
+    assert_refused(result, "TRIALS_URL", str(commands.trials), "File too large")
+    assert commands.kept() == []
+
+
+def test_a_file_in_the_folders_place_is_noticed_before_any_work(commands):
+    commands.trials.write_text("mine")
+    assert_refused(commands.evaluate("--data", "/no/such/log.zip"), "TRIALS_URL", str(commands.trials), "is a file")
+    ended = commands.python(WRITE, str(commands.trials), "one", "1").communicate("", timeout=60)
+    assert "Not a directory" in ended[1]
+    assert commands.trials.read_text() == "mine"
+    assert_refused(commands.run("history"), "TRIALS_URL", str(commands.trials))
+
+
+def test_file_urls_are_folders(commands):
+    trial = trial_of(commands.evaluate("--data", "sample", "--trials", f"file://{commands.trials}"))
+    assert [kept["id"] for kept in history(commands)] == [trial["id"]]
+
+
+# What a trial is.
+
+
+def test_a_trial_has_the_originals_shape_and_is_strict_json(commands):
+    result = commands.evaluate("--data", "sample", "--batch-size", "1", "--seed", "1")
+    trial = trial_of(result)
+    assert list(trial)[:2] == ["id", "data"]
+    assert list(trial["data"]) == ["num_obs", "metrics", "target"]
+    assert list(trial["data"]["metrics"]) == ["MAE", "MedAE", "MSE", "R2"]
+    assert list(trial["data"]["target"]) == ["mean", "median", "min", "max"]
+    assert trial["data"]["metrics"]["R2"] is None
+    (name,) = commands.kept()
+    assert json.loads((commands.trials / name).read_text()) == trial
+    assert "NaN" not in result.stdout
+    assert name == f"{trial['created_at'].replace('-', '').replace(':', '').replace('.', '')[:-1]}Z-{trial['id']}.json"
+
+
+def test_each_trial_has_an_identity_of_its_own(commands):
+    trials = [trial_of(commands.evaluate("--data", "sample", "--seed", "1")) for _ in range(3)]
+    assert len({trial["id"] for trial in trials}) == len(commands.kept()) == 3
+    assert trials[0]["data"] == trials[1]["data"] == trials[2]["data"]
+
+
+def test_none_keeps_nothing(commands):
+    for arguments, env in ((["--trials", "none"], {}), ([], {"TRIALS_URL": "none"})):
+        result = commands.evaluate("--data", "sample", *arguments, env=env)
+        trial_of(result)
+        assert "not kept" in result.stderr
+    assert commands.kept() == []
+    assert not (commands.project.path / "none").exists()
+    assert_refused(commands.run("history", env={"TRIALS_URL": "none"}), "TRIALS_URL", "set it to a folder or a URL")
+
+
+# Reading them back.
+
+
+def test_trials_are_ordered_by_the_end_of_their_window_else_by_creation(commands):
+    window = {"from": "2016-01-01T00:00:00Z"}
+    keep(commands, id="c", created_at="2016-04-01T00:00:00.000000Z")
+    keep(commands, id="b", created_at="2026-01-01T00:00:00.000000Z", window={**window, "to": "2016-03-01T00:00:00Z"})
+    keep(commands, id="d", created_at="2016-04-01T00:00:00.000001Z", window={**window, "to": None})
+    keep(commands, id="a", created_at="2026-02-01T00:00:00.000000Z", window={**window, "to": "2016-02-01T00:00:00.5Z"})
+    assert [trial["id"] for trial in history(commands)] == ["a", "b", "c", "d"]
+    assert [trial["id"] for trial in history(commands, "--last", "2")] == ["c", "d"]
+
+
+def test_what_evaluate_keeps_is_named_in_that_order(commands):
+    windows = [("2016-05-01", "2016-06-01"), ("2016-03-01", "2016-04-01T12:30")]
+    for start, end in windows:
+        trial_of(commands.evaluate("--data", "sample", "--closed-from", start, "--closed-to", end))
+    trial_of(commands.evaluate("--data", "sample", "--closed-from", "2016-03-01"))
+    names = [name.partition("-")[0] for name in commands.kept()]
+    assert names[:2] == ["20160401T123000000000Z", "20160601T000000000000Z"]
+    assert [trial["window"]["to"] for trial in history(commands)] == ["2016-04-01T12:30:00Z", "2016-06-01T00:00:00Z", None]
+
+
+def test_what_is_no_trial_is_named_and_left_out(commands):
+    for number, content in enumerate(
+        [
+            "",
+            "{",
+            "[]",
+            "null",
+            "[" * 100_000,
+            "\xff",
+            json.dumps({**TRIAL, "data": None}),
+            json.dumps({**TRIAL, "window": "2016"}),
+            json.dumps({**TRIAL, "id": 5}),
+            json.dumps({**TRIAL, "data": {"num_obs": 1, "metrics": {"MAE": "1"}}}),
+            json.dumps({**TRIAL, "data": {"num_obs": 1, "metrics": {"MAE": float("nan")}}}),
+            json.dumps({key: value for key, value in TRIAL.items() if key != "created_at"}),
+        ]
+    ):
+        commands.trials.mkdir(exist_ok=True)
+        (commands.trials / f"20260103T000000000000Z-bad{number}.json").write_bytes(content.encode("latin-1"))
+    (commands.trials / "20260103T000000000000Z-folder.json").mkdir()
+    (commands.trials / "notes.json").write_text("{}")  # none of ours: not even looked at
+    keep(commands, id="good")
+    for arguments in ([], ["--json"]):
+        result = commands.run("history", "--last", "1", *arguments)
+        assert result.returncode == 0, result.stderr
+        assert "good" in result.stdout
+        assert len(result.stdout.splitlines()) == (1 if arguments else 2)
+        warnings = result.stderr.splitlines()
+        assert len(warnings) == 13
+        assert all("cannot be read as a trial" in line and str(commands.trials) in line for line in warnings)
+
+
+def test_only_the_last_are_read(commands):
+    for number in range(30):
+        keep(commands, id=f"t{number:02d}")
+    count = """
+import atexit, pathlib, sys
+read, names = pathlib.Path.read_bytes, []
+pathlib.Path.read_bytes = lambda self: (names.append(self.name), read(self))[1]
+import PACKAGE.__main__ as command
+main = command.cli.main
+command.cli.main = lambda **options: (main(**options), print(len(names), file=sys.stderr))[0]
+"""
+    result = commands.run("history", "--last", "3", before=count)
+    assert result.stderr == "3\n"
+    assert [line.split()[4] for line in result.stdout.splitlines()[1:]] == ["t27", "t28", "t29"]
+
+
+def test_a_history_of_ten_thousand_trials(commands):
+    commands.trials.mkdir()
+    content = json.dumps(TRIAL)
+    for number in range(10_000):
+        (commands.trials / f"20260102T030405{number:06d}Z-one.json").write_text(content)
+    assert len(history(commands, "--last", "10000")) == 10_000
+    result = commands.run("history", "--last", "10000", limit=20)
+    lines = result.stdout.splitlines()
+    assert len(lines) == 10_001
+    assert len({len(line) for line in lines}) == 1  # a trial a line, in columns
+
+
+# An object store.
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory) -> Iterator[str]:
+    """The address of an S3 server on loopback, with the bucket `b`."""
+    log = (tmp_path_factory.mktemp("s3") / "log").open("w+")
+    command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 60
+        while True:
+            log.seek(0)
+            address = next((word for word in log.read().split() if word.startswith("http://127.0.0.1:")), None)
+            if address is not None:
+                break
+            assert process.poll() is None, log.read()
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        urllib.request.urlopen(urllib.request.Request(f"{address}/b", method="PUT"), timeout=10).close()
+        yield address
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def commands_with_s3fs(installed, tmp_path_factory) -> Iterator[Commands]:
+    lender = installed(*existing("3"))
+    project = lend_environment(bake(tmp_path_factory.mktemp("s3fs")), lender)
+    version = project.run(project.python, "-c", "import fsspec; print(fsspec.__version__)").stdout.strip()
+    uv("pip", "install", "--quiet", "--python", project.python, f"s3fs=={version}")
+    commands = Commands(project)
+    yield commands
+    commands.close()
+
+
+@pytest.fixture
+def stored(commands_with_s3fs, s3, tmp_path, monkeypatch) -> Commands:
+    """Commands whose trials go to `s3://b/` and the test's own prefix."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    commands_with_s3fs.folder = tmp_path
+    return commands_with_s3fs
+
+
+def test_trials_in_a_store(stored, tmp_path):
+    place = f"s3://b/{tmp_path.name}/trials/"
+    env = {"TRIALS_URL": place}
+    assert history(stored, env=env) == []
+    results = [stored.evaluate("--data", "sample", env=env) for _ in range(3)]
+    trials = [trial_of(result) for result in results]
+    assert f"kept in {place}2" in results[0].stderr
+    assert [trial["id"] for trial in history(stored, env=env)] == [trial["id"] for trial in trials]
+    assert history(stored, "--last", "2", env=env) == trials[1:]
+    assert stored.kept() == []
+
+
+def test_of_many_processes_with_one_trial_in_a_store_one_keeps_it(stored, tmp_path):
+    # Each has looked, and found nothing there, before any of them writes: only the store can decide.
+    blind = "import s3fs\nasync def exists(self, path, **options):\n    return False\ns3fs.S3FileSystem._exists = exists\n"
+    place = f"s3://b/{tmp_path.name}"
+    ended = write_at_once(stored, place, [("same", 100_000 + number) for number in range(8)], blind)
+    assert sum("is there already" in err for _, err, _ in ended) == 7
+    (trial,) = history(stored, env={"TRIALS_URL": place})
+    write_at_once(stored, place, [("same", 7)])
+    assert history(stored, env={"TRIALS_URL": place}) == [trial]
+    write_at_once(stored, place, [(f"t{number}", number) for number in range(8)])
+    assert len(history(stored, env={"TRIALS_URL": place})) == 9
+
+
+def test_what_is_no_trial_in_a_store(stored, tmp_path, s3):
+    place = f"s3://b/{tmp_path.name}"
+    write_at_once(stored, place, [("good", 1)])
+    url = f"{s3}/b/{tmp_path.name}/20270101T000000000000Z-bad.json"
+    urllib.request.urlopen(urllib.request.Request(url, b"{", method="PUT"), timeout=10).close()
+    result = stored.run("history", "--last", "1", env={"TRIALS_URL": place})
+    assert result.returncode == 0, result.stderr
+    assert "good" in result.stdout
+    (warning,) = result.stderr.splitlines()
+    assert "Z-bad.json cannot be read as a trial" in warning
+
+
+def test_a_bucket_that_is_not_there(stored):
+    place = "s3://no-such-bucket/trials"
+    assert_refused(stored.evaluate("--data", "sample", env={"TRIALS_URL": place}), "TRIALS_URL", place, "bucket")
+
+
+def test_a_store_that_cannot_be_reached(stored):
+    env = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "TRIALS_URL": "s3://b/trials"}
+    assert_refused(stored.evaluate("--data", "sample", env=env), "TRIALS_URL", "s3://b/trials", "http://127.0.0.1:9")
+    assert_refused(stored.run("history", env=env), "TRIALS_URL", "s3://b/trials", "http://127.0.0.1:9")
+
+
+def test_a_store_whose_package_is_missing_is_noticed_before_any_work(commands):
+    place = "s3://user:hunter2@b/trials"
+    result = commands.evaluate("--data", "/no/such/log.zip", env={"TRIALS_URL": place})
+    assert_refused(result, "TRIALS_URL", "s3://b/trials", "Install s3fs")
+    assert "hunter2" not in result.stderr
+    assert_refused(commands.run("history", "--trials", place), "Install s3fs")
+    assert_refused(commands.evaluate("--trials", "nosuch://b/trials"), "TRIALS_URL", "nosuch")
