@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 from commands import Commands, assert_refused, trial_of
 from conftest import existing
@@ -109,7 +109,9 @@ def test_killed_at_any_moment_leaves_whole_trials_only(commands, before):
     rng = random.Random(0)
     told = set()
     for number in range(12):
-        process = commands.python(before + many.replace("))\n", "), flush=True)\n"), str(commands.trials), f"k{number}", "300000")
+        process = commands.python(
+            before + many.replace("))\n", "), flush=True)\n"), str(commands.trials), f"k{number}", "300000"
+        )
         process.stdin.close()
         process.stdin = None
         first = process.stdout.readline()
@@ -128,7 +130,13 @@ def test_killed_at_any_moment_leaves_whole_trials_only(commands, before):
 
 
 def test_killed_when_half_is_written(commands):
-    kill = "import os; from PACKAGE import files; files.os.fsync = lambda handle: (os.ftruncate(handle, 50), os.kill(os.getpid(), 9))"
+    kill = """
+import os
+def fsync(handle):
+    os.ftruncate(handle, 50)
+    os.kill(os.getpid(), 9)
+os.fsync = fsync
+"""
     assert commands.evaluate("--data", "sample", before=kill).returncode == -signal.SIGKILL
     (part,) = commands.kept()
     assert part.endswith(".part")
@@ -218,7 +226,11 @@ def test_what_evaluate_keeps_is_named_in_that_order(commands):
     trial_of(commands.evaluate("--data", "sample", "--closed-from", "2016-03-01"))
     names = [name.partition("-")[0] for name in commands.kept()]
     assert names[:2] == ["20160401T123000000000Z", "20160601T000000000000Z"]
-    assert [trial["window"]["to"] for trial in history(commands)] == ["2016-04-01T12:30:00Z", "2016-06-01T00:00:00Z", None]
+    assert [trial["window"]["to"] for trial in history(commands)] == [
+        "2016-04-01T12:30:00Z",
+        "2016-06-01T00:00:00Z",
+        None,
+    ]
 
 
 def test_what_is_no_trial_is_named_and_left_out(commands):
@@ -284,9 +296,19 @@ def test_a_history_of_ten_thousand_trials(commands):
 # An object store.
 
 
+def client_of(address):
+    return boto3.client(
+        "s3",
+        endpoint_url=address,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory) -> Iterator[str]:
-    """The address of an S3 server on loopback, with the bucket `b`."""
+    """The address of an S3 server on loopback, with the bucket `store`."""
     log = (tmp_path_factory.mktemp("s3") / "log").open("w+")
     command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
     process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -300,7 +322,7 @@ def s3(tmp_path_factory) -> Iterator[str]:
             assert process.poll() is None, log.read()
             assert time.monotonic() < end
             time.sleep(0.1)
-        urllib.request.urlopen(urllib.request.Request(f"{address}/b", method="PUT"), timeout=10).close()
+        client_of(address).create_bucket(Bucket="store")
         yield address
     finally:
         process.kill()
@@ -320,7 +342,7 @@ def commands_with_s3fs(installed, tmp_path_factory) -> Iterator[Commands]:
 
 @pytest.fixture
 def stored(commands_with_s3fs, s3, tmp_path, monkeypatch) -> Commands:
-    """Commands whose trials go to `s3://b/` and the test's own prefix."""
+    """Commands whose trials go to `s3://store/` and the test's own prefix."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
@@ -331,7 +353,7 @@ def stored(commands_with_s3fs, s3, tmp_path, monkeypatch) -> Commands:
 
 
 def test_trials_in_a_store(stored, tmp_path):
-    place = f"s3://b/{tmp_path.name}/trials/"
+    place = f"s3://store/{tmp_path.name}/trials/"
     env = {"TRIALS_URL": place}
     assert history(stored, env=env) == []
     results = [stored.evaluate("--data", "sample", env=env) for _ in range(3)]
@@ -344,8 +366,10 @@ def test_trials_in_a_store(stored, tmp_path):
 
 def test_of_many_processes_with_one_trial_in_a_store_one_keeps_it(stored, tmp_path):
     # Each has looked, and found nothing there, before any of them writes: only the store can decide.
-    blind = "import s3fs\nasync def exists(self, path, **options):\n    return False\ns3fs.S3FileSystem._exists = exists\n"
-    place = f"s3://b/{tmp_path.name}"
+    blind = (
+        "import s3fs\nasync def exists(self, path, **options):\n    return False\ns3fs.S3FileSystem._exists = exists\n"
+    )
+    place = f"s3://store/{tmp_path.name}"
     ended = write_at_once(stored, place, [("same", 100_000 + number) for number in range(8)], blind)
     assert sum("is there already" in err for _, err, _ in ended) == 7
     (trial,) = history(stored, env={"TRIALS_URL": place})
@@ -356,10 +380,10 @@ def test_of_many_processes_with_one_trial_in_a_store_one_keeps_it(stored, tmp_pa
 
 
 def test_what_is_no_trial_in_a_store(stored, tmp_path, s3):
-    place = f"s3://b/{tmp_path.name}"
+    place = f"s3://store/{tmp_path.name}"
     write_at_once(stored, place, [("good", 1)])
-    url = f"{s3}/b/{tmp_path.name}/20270101T000000000000Z-bad.json"
-    urllib.request.urlopen(urllib.request.Request(url, b"{", method="PUT"), timeout=10).close()
+    key = f"{tmp_path.name}/20270101T000000000000Z-bad.json"
+    client_of(s3).put_object(Bucket="store", Key=key, Body=b"{")
     result = stored.run("history", "--last", "1", env={"TRIALS_URL": place})
     assert result.returncode == 0, result.stderr
     assert "good" in result.stdout
@@ -373,15 +397,17 @@ def test_a_bucket_that_is_not_there(stored):
 
 
 def test_a_store_that_cannot_be_reached(stored):
-    env = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "TRIALS_URL": "s3://b/trials"}
-    assert_refused(stored.evaluate("--data", "sample", env=env), "TRIALS_URL", "s3://b/trials", "http://127.0.0.1:9")
-    assert_refused(stored.run("history", env=env), "TRIALS_URL", "s3://b/trials", "http://127.0.0.1:9")
+    env = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "TRIALS_URL": "s3://store/trials"}
+    assert_refused(
+        stored.evaluate("--data", "sample", env=env), "TRIALS_URL", "s3://store/trials", "http://127.0.0.1:9"
+    )
+    assert_refused(stored.run("history", env=env), "TRIALS_URL", "s3://store/trials", "http://127.0.0.1:9")
 
 
 def test_a_store_whose_package_is_missing_is_noticed_before_any_work(commands):
-    place = "s3://user:hunter2@b/trials"
+    place = "s3://user:hunter2@store/trials"
     result = commands.evaluate("--data", "/no/such/log.zip", env={"TRIALS_URL": place})
-    assert_refused(result, "TRIALS_URL", "s3://b/trials", "Install s3fs")
+    assert_refused(result, "TRIALS_URL", "s3://store/trials", "Install s3fs")
     assert "hunter2" not in result.stderr
     assert_refused(commands.run("history", "--trials", place), "Install s3fs")
-    assert_refused(commands.evaluate("--trials", "nosuch://b/trials"), "TRIALS_URL", "nosuch")
+    assert_refused(commands.evaluate("--trials", "nosuch://store/trials"), "TRIALS_URL", "nosuch")
