@@ -7,7 +7,10 @@ DATA ?=
 KEEP ?=
 TESTS ?=
 
-.PHONY: demo test lint lock
+SEED ?=
+LOG ?=
+
+.PHONY: demo test lint lock bench
 demo: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/demo.py --into "$(DEMO_DIR)" --data "$(DATA)" --keep "$(KEEP)"
 
@@ -20,6 +23,11 @@ lint: $(VENV)/.installed
 
 lock: $(VENV)/.installed
 	@$(BIN)/python tools/lock.py
+
+bench: $(VENV)/.installed
+	@test -f "$(SEED)" -a -f "$(LOG)" || \
+	  { echo "make bench SEED=the original document (Markdown) LOG=the event log (zip)" >&2; exit 2; }
+	@$(BIN)/python tools/bench/run.py --seed-document "$(SEED)" --log "$(LOG)"
 
 $(VENV)/.installed: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

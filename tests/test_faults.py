@@ -355,6 +355,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(commands, server, folder
         (make_csv([]), ["is empty"]),
         (make_csv([*ROWS, ["x", "1/1/2016 10:00"]]), ["cannot be read"]),
         (make_csv([["x", "1/1/2016 10:00", "1/1/2016 10:00", "\xff"]]).decode().encode("latin-1"), ["cannot be read"]),
+        (b"x" * 200_000 + b"\n1\n", ["no column"]),
         (b"\xff\xfe" + make_csv(ROWS).decode().encode("utf-16-le"), ["no column"]),
     ],
 )

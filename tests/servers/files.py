@@ -79,6 +79,7 @@ class FileServer:
                 self._over.wait(30)
             return
         request.send_response(304 if unchanged else answer.status)
+        request.send_header("Connection", "close")
         for name, value in {**answer.headers, **({"ETag": answer.etag} if answer.etag else {})}.items():
             request.send_header(name, value)
         if answer.chunked:

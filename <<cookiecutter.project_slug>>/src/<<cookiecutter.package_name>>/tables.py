@@ -29,6 +29,7 @@ MISSING = "?"
 VERSION = "2"  # of what is kept as Parquet; raise it when the same file is to be parsed differently
 SECONDS_KEPT = 30 * 86400.0  # then it is parsed anew; so what nobody reads any more does not stay
 CHUNK = 1048576  # bytes
+MAX_RATIO = 1100  # deflate reaches 1032
 log = logging.getLogger(__name__)
 
 
@@ -112,7 +113,10 @@ def _unzip(content: bytes, member: str, shown: str) -> tuple[bytes | bytearray, 
 
 def _inflate(archive: zipfile.ZipFile, member: str) -> tuple[bytearray, str]:
     """Unzip, and hash on the way, in another thread: the two take as long as the first alone."""
-    text = bytearray(archive.getinfo(member).file_size)
+    info = archive.getinfo(member)
+    if info.file_size > MAX_RATIO * info.compress_size:
+        raise zipfile.BadZipFile(f"it claims to hold {info.file_size} bytes in {info.compress_size}")
+    text = bytearray(info.file_size)
     sha256, filled = hashlib.sha256(), 0
     with (
         cast(io.BufferedIOBase, archive.open(member)) as file,
@@ -134,7 +138,7 @@ def _parse(
     first = re.search(rb"[^\r\n]+", text)
     if first is None:
         raise InputError(f"data: the log in {shown} is empty; give one with a header and at least one ticket")
-    header = next(csv.reader([first[0].decode("utf-8-sig", "replace")]))
+    header = next(csv.reader([_text(first[0])]))
     missing = [name for name in names if name not in header]
     if missing:
         raise InputError(f"data: the log in {shown} has no column {', '.join(missing)}; its header must name it")
@@ -181,13 +185,19 @@ def _parse_times(texts: pa.Array, time_format: str) -> tuple[pa.Array, list[int]
 
 def _line(text: bytes | bytearray, row: int) -> int:
     """The line that a row ends on: a quoted value may hold line breaks, and empty lines are no rows."""
-    reader = csv.reader(io.StringIO(text.decode("utf-8", "replace"), newline=""))
+    reader = csv.reader(io.StringIO(_text(text), newline=""))
     rows = -2  # the header is no row either
     for fields in reader:
         rows += bool(fields)
         if rows == row:
             break
     return reader.line_num
+
+
+def _text(content: bytes | bytearray) -> str:
+    """What the csv module takes without complaint; it is for messages only, the data are read by Arrow."""
+    csv.field_size_limit(2**31 - 1)
+    return content.decode("utf-8-sig", "replace").replace("\0", "\ufffd")
 
 
 def _read_kept(cache: Path, key: str) -> pa.Table | None:
