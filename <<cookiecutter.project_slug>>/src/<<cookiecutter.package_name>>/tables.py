@@ -10,9 +10,8 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import IO
 
 import pandas as pd
 import pyarrow as pa
@@ -28,8 +27,7 @@ from .settings import load_settings
 MISSING = "?"
 VERSION = "2"  # of what is kept as Parquet; raise it when the same file is to be parsed differently
 SECONDS_KEPT = 30 * 86400.0  # then it is parsed anew; so what nobody reads any more does not stay
-CHUNK = 1048576  # bytes
-MAX_RATIO = 1100  # deflate reaches 1032
+LONGEST_HEADER = 1048576  # bytes
 log = logging.getLogger(__name__)
 
 
@@ -70,8 +68,7 @@ def read_csv(
     cache = None if isinstance(source, bytes) else load_settings().cache
     table = _read_kept(cache, key) if cache else None
     if table is None:
-        text, sha256 = _unzip(content, member, shown)
-        table = _parse(text, columns, times, time_format, shown).replace_schema_metadata({"sha256": sha256})
+        table = _parse(content, member, columns, times, time_format, shown)
         if cache:
             _keep(table, cache, key)
     keep()
@@ -94,67 +91,33 @@ def _content(source: str | bytes) -> tuple[bytes, str, Callable[[], None]]:
         raise InputError(f"data: cannot read {source}: {reason}; give a path, a URL or `sample`") from None
 
 
-def _unzip(content: bytes, member: str, shown: str) -> tuple[bytes | bytearray, str]:
-    """The CSV file itself, unzipped where it is zipped, and its SHA-256."""
-    if not content.startswith(b"PK"):
-        if shown.lower().endswith(".csv"):
-            return content, hashlib.sha256(content).hexdigest()
-        start = content[:30].decode("ascii", "replace").replace("\n", " ")
-        raise InputError(f"data: {shown} is neither a zip nor a .csv file, it begins with {start!r}; check the address")
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if member not in archive.namelist():
-                found = ", ".join(archive.namelist()[:5]) or "nothing"
-                raise InputError(f"data: {shown} holds no {member}, but {found}; give the zip that holds it")
-            return _inflate(archive, member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, MemoryError, NotImplementedError, RuntimeError, OSError) as error:
-        raise InputError(f"data: {shown} is a damaged zip ({error or 'too large'}); get it anew") from None
+class _Csv(io.RawIOBase):
+    """The CSV file itself, unzipped while it is read; hashed, and searched for quotes, on the way."""
 
+    def __init__(self, content: bytes, member: str) -> None:
+        self._file: IO[bytes] = io.BytesIO(content)
+        if content.startswith(b"PK"):
+            self._file = zipfile.ZipFile(self._file).open(member)  # noqa: SIM115  there is nothing to close: it is memory
+        self.sha256 = hashlib.sha256()
+        self.quoted = False
 
-def _inflate(archive: zipfile.ZipFile, member: str) -> tuple[bytearray, str]:
-    """Unzip, and hash on the way, in another thread: the two take as long as the first alone."""
-    info = archive.getinfo(member)
-    if info.file_size > MAX_RATIO * info.compress_size:
-        raise zipfile.BadZipFile(f"it claims to hold {info.file_size} bytes in {info.compress_size}")
-    text = bytearray(info.file_size)
-    sha256, filled = hashlib.sha256(), 0
-    with (
-        cast(io.BufferedIOBase, archive.open(member)) as file,
-        memoryview(text) as view,
-        ThreadPoolExecutor(1) as threads,
-    ):
-        while count := file.readinto(view[filled : filled + CHUNK]):
-            threads.submit(sha256.update, view[filled : filled + count])
-            filled += count
-    if filled < len(text):
-        raise EOFError(f"it holds {filled} of {len(text)} bytes")
-    return text, sha256.hexdigest()
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        chunk = self._file.read(size)
+        self.sha256.update(chunk)
+        self.quoted = self.quoted or b'"' in chunk
+        return chunk
 
 
 def _parse(
-    text: bytes | bytearray, columns: Sequence[str], times: Sequence[str], time_format: str, shown: str
+    content: bytes, member: str, columns: Sequence[str], times: Sequence[str], time_format: str, shown: str
 ) -> pa.Table:
-    names = [*times, *columns]
-    first = re.search(rb"[^\r\n]+", text)
-    if first is None:
-        raise InputError(f"data: the log in {shown} is empty; give one with a header and at least one ticket")
-    header = next(csv.reader([_text(first[0])]))
-    missing = [name for name in names if name not in header]
-    if missing:
-        raise InputError(f"data: the log in {shown} has no column {', '.join(missing)}; its header must name it")
     try:
-        table = pa.csv.read_csv(
-            pa.BufferReader(text),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=b'"' in text),
-            convert_options=pa.csv.ConvertOptions(
-                include_columns=names,
-                column_types=dict.fromkeys(names, pa.string()),
-                null_values=[MISSING, ""],
-                strings_can_be_null=True,
-            ),
-        )
-    except (pa.ArrowException, ValueError) as error:
-        raise InputError(f"data: the log in {shown} cannot be read: {str(error).splitlines()[0]}; mend it") from None
+        table, sha256 = _read_columns(content, member, [*times, *columns], shown)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        raise InputError(f"data: {shown} is a damaged zip ({error}); get it anew") from None
     if not table.num_rows:
         raise InputError(f"data: the log in {shown} is empty; give one with at least one ticket under its header")
     for name in times:
@@ -163,12 +126,54 @@ def _parse(
         parsed, wrong = _parse_times(encoded.dictionary, time_format)
         if wrong:
             row = min(encoded.indices.index(pa.scalar(index, encoded.indices.type)).as_py() for index in wrong)
+            line = _line(_Csv(content, member).read(), row)
             raise InputError(
-                f"data: line {_line(text, row)} of the log in {shown}: {name} is {encoded[row].as_py()!r}, "
+                f"data: line {line} of the log in {shown}: {name} is {encoded[row].as_py()!r}, "
                 f"which is no time of the form {time_format}; mend that line"
             )
         table = table.set_column(table.column_names.index(name), name, parsed.take(encoded.indices))
-    return table
+    return table.replace_schema_metadata({"sha256": sha256})
+
+
+def _read_columns(content: bytes, member: str, names: list[str], shown: str) -> tuple[pa.Table, str]:
+    """The columns as text, and the SHA-256 of the CSV file."""
+    if content.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if member not in archive.namelist():
+                found = ", ".join(archive.namelist()[:5]) or "nothing"
+                raise InputError(f"data: {shown} holds no {member}, but {found}; give the zip that holds it")
+    elif not shown.lower().endswith(".csv"):
+        start = content[:30].decode("ascii", "replace").replace("\n", " ")
+        raise InputError(f"data: {shown} is neither a zip nor a .csv file, it begins with {start!r}; check the address")
+    head = _Csv(content, member)
+    first = re.search(rb"[^\r\n]+", head.read(LONGEST_HEADER))
+    if first is None:
+        raise InputError(f"data: the log in {shown} is empty; give one with a header and at least one ticket")
+    header = next(csv.reader([_text(first[0])]))
+    missing = [name for name in names if name not in header]
+    if missing:
+        raise InputError(f"data: the log in {shown} has no column {', '.join(missing)}; its header must name it")
+    convert = pa.csv.ConvertOptions(
+        include_columns=names,
+        column_types=dict.fromkeys(names, pa.string()),
+        null_values=[MISSING, ""],
+        strings_can_be_null=True,
+    )
+    quoted = head.quoted
+    while True:
+        file = _Csv(content, member)
+        # Line breaks in quoted values cost time, so they are allowed for where there are quotes only. A first one
+        # far down is met too late, and the file is read again; whatever was wrong before may be for that reason.
+        try:
+            parse = pa.csv.ParseOptions(newlines_in_values=quoted)
+            table = pa.csv.read_csv(pa.PythonFile(file, mode="r"), parse_options=parse, convert_options=convert)
+        except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+            if quoted or not file.quoted:
+                problem = str(error).splitlines()[0]
+                raise InputError(f"data: the log in {shown} cannot be read: {problem}; mend it") from None
+        if quoted or not file.quoted:
+            return table, file.sha256.hexdigest()
+        quoted = True
 
 
 def _parse_times(texts: pa.Array, time_format: str) -> tuple[pa.Array, list[int]]:
@@ -183,7 +188,7 @@ def _parse_times(texts: pa.Array, time_format: str) -> tuple[pa.Array, list[int]
     return parsed, wrong + pc.indices_nonzero(pc.is_null(parsed)).to_pylist()
 
 
-def _line(text: bytes | bytearray, row: int) -> int:
+def _line(text: bytes, row: int) -> int:
     """The line that a row ends on: a quoted value may hold line breaks, and empty lines are no rows."""
     reader = csv.reader(io.StringIO(_text(text), newline=""))
     rows = -2  # the header is no row either
@@ -194,7 +199,7 @@ def _line(text: bytes | bytearray, row: int) -> int:
     return reader.line_num
 
 
-def _text(content: bytes | bytearray) -> str:
+def _text(content: bytes) -> str:
     """What the csv module takes without complaint; it is for messages only, the data are read by Arrow."""
     csv.field_size_limit(2**31 - 1)
     return content.decode("utf-8-sig", "replace").replace("\0", "\ufffd")
