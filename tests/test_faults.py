@@ -67,9 +67,8 @@ def commands(commands_of_module: Commands, tmp_path: Path) -> Commands:
 
 @pytest.fixture
 def server() -> Iterator[FileServer]:
-    server = FileServer()
-    yield server
-    server.close()
+    with FileServer() as server:
+        yield server
 
 
 # What a server does.
@@ -90,7 +89,7 @@ def server() -> Iterator[FileServer]:
         (Answer(HTML, status=500), ["500", "4 times", "try again later"]),
         (Answer(LOG, sent=len(LOG) // 2), ["broke off", "4 times", "--data sample"]),
         (Answer(LOG, sent=len(LOG) // 2, chunked=True), ["broke off", "4 times", "--data sample"]),
-        (Answer(sent=-1), ["cannot be reached", "4 times", "--data sample"]),
+        (Answer(sent=-1), ["cannot reach http", "4 times", "--data sample"]),
         (Answer(status=302, headers={"Location": "/log.zip"}), ["redirects", "check the address"]),
         (Answer(status=302, headers={"Location": "ftp://127.0.0.1/x"}), ["cannot be asked for", "check the address"]),
     ],
@@ -167,8 +166,8 @@ def test_what_is_no_address(commands, url):
 
 def test_a_server_that_is_not_there(commands, server):
     url = server.serve("/log.zip", Answer(LOG))
-    server.close()
-    assert_refused(commands.evaluate("--data", url, before=QUICKLY), "/log.zip cannot be reached", "Connection refused")
+    server.server.server_close()
+    assert_refused(commands.evaluate("--data", url, before=QUICKLY), f"cannot reach {url} (", "Connection refused")
 
 
 def test_the_older_address_is_asked_on_404_only(commands, server):
@@ -404,13 +403,17 @@ def test_rows_that_lack_a_time_are_left_out(commands, tmp_path):
     assert trial_of(commands.evaluate("--all", "--data", tmp_path / "log.csv"))["data"]["num_obs"] == len(ROWS)
 
 
-@pytest.mark.parametrize("size", [10**12, 100])
+@pytest.mark.parametrize("size", [100, 2**32 - 2])
 def test_a_zip_that_lies_about_its_size(commands, tmp_path, size):
     content = bytearray(LOG)
     directory = content.rfind(b"PK\x01\x02")
-    content[directory + 24 : directory + 28] = min(size, 2**32 - 2).to_bytes(4, "little")
+    content[directory + 24 : directory + 28] = size.to_bytes(4, "little")
     (tmp_path / "log.zip").write_bytes(content)
-    assert_refused(commands.evaluate("--data", tmp_path / "log.zip"), "is a damaged zip")
+    result = commands.evaluate("--data", tmp_path / "log.zip")
+    if size == 100:
+        assert_refused(result, "is a damaged zip")
+    else:  # all that there is was read, and its checksum is right
+        assert trial_of(result)["data"]["num_obs"] == len(ROWS)
 
 
 @pytest.mark.parametrize(

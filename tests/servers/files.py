@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from servers.loopback import LoopbackServer, QuietHandler
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Answer:
     chunked: bool = False
 
 
-class FileServer:
+class FileServer(LoopbackServer):
     """Serves `answers`: by path, one after the other, the last one again and again; 404 elsewhere."""
 
     def __init__(self) -> None:
@@ -42,34 +43,24 @@ class FileServer:
         self._over = threading.Event()
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
+        class Handler(QuietHandler):
+            def do_GET(self) -> None:  # noqa: N802  the name that http.server calls
                 path = self.path.partition("?")[0]
                 outer.requests.append((path, {name.lower(): value for name, value in self.headers.items()}))
                 answers = outer.answers.get(path) or [Answer(b"no such page", status=404)]
                 outer._answer(self, answers.pop(0) if len(answers) > 1 else answers[0])
 
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
+        super().__init__(Handler)
 
     def serve(self, path: str, *answers: Answer) -> str:
         self.answers[path] = list(answers)
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"{self.url}{path}"
 
-    def close(self) -> None:
+    def __exit__(self, *error: object) -> None:
         self._over.set()
-        self._server.shutdown()
-        self._server.server_close()
+        super().__exit__(*error)
 
-    def _answer(self, request: BaseHTTPRequestHandler, answer: Answer) -> None:
+    def _answer(self, request: QuietHandler, answer: Answer) -> None:
         request.close_connection = True
         unchanged = answer.etag is not None and request.headers.get("If-None-Match") == answer.etag
         body = b"" if unchanged else answer.body

@@ -87,7 +87,7 @@ def _get(url: str, shown: str, headers: dict[str, str], timeout: float) -> tuple
                 content = _read(response, deadline) if response.status_code == 200 else b""
             if response.status_code < 500 and response.status_code != 429:
                 return response, content
-            problem = f"answered {response.status_code} {response.reason}"
+            problem = f"{shown} answered {response.status_code} {response.reason}"
             asked = response.headers.get("Retry-After", "")
             pause = min(max(pause, float(asked) if asked.isdecimal() else 0.0), LONGEST_PAUSE)
         except (requests.Timeout, ReadTimeoutError):
@@ -101,14 +101,15 @@ def _get(url: str, shown: str, headers: dict[str, str], timeout: float) -> tuple
         except (requests.ConnectionError, HTTPError, OSError) as error:
             if isinstance(error, requests.RequestException) and not isinstance(error, requests.ConnectionError):
                 raise InputError(f"data: {shown} cannot be asked for ({_reason(error)}); check the address") from None
-            problem = f"cannot be reached, or broke off ({_reason(error)})"
+            begun = isinstance(error, HTTPError)  # urllib3's own, from reading the body
+            problem = f"{shown} broke off ({_reason(error)})" if begun else f"cannot reach {shown} ({_reason(error)})"
         except ValueError as error:
             raise InputError(f"data: {shown} is no address ({error}); check it") from None
         if attempt < ATTEMPTS:
-            log.warning("data: attempt %d of %d: %s %s; trying again", attempt, ATTEMPTS, shown, problem)
+            log.warning("data: attempt %d of %d: %s; trying again", attempt, ATTEMPTS, problem)
             time.sleep(pause)
     raise UnavailableError(
-        f"data: {shown} {problem}, {ATTEMPTS} times; try again later, or give a path with --data, "
+        f"data: {problem}, {ATTEMPTS} times; try again later, or give a path with --data, "
         "or --data sample for synthetic tickets"
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import mean_absolute_error, mean_squared_error, median_absolute_error, r2_score
@@ -42,7 +43,7 @@ def evaluate_model(y_true: pd.Series[float], y_pred: pd.Series[float], metric_na
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         # As arrays: what scikit-learn would first import to look at a Series takes longer than the metric.
-        return _finite(METRICS[metric_name](y_true.to_numpy(), y_pred.to_numpy()))
+        return _finite(METRICS[metric_name](np.asarray(y_true), np.asarray(y_pred)))
 
 
 def get_trial_summary(
