@@ -10,6 +10,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -98,7 +99,8 @@ class _Csv(io.RawIOBase):
         self._file: IO[bytes] = io.BytesIO(content)
         if content.startswith(b"PK"):
             self._file = zipfile.ZipFile(self._file).open(member)  # noqa: SIM115  there is nothing to close: it is memory
-        self.sha256 = hashlib.sha256()
+        self._hash = hashlib.sha256()
+        self._thread = ThreadPoolExecutor(1)  # so that unzipping need not wait
         self.quoted = False
 
     def readable(self) -> bool:
@@ -106,9 +108,15 @@ class _Csv(io.RawIOBase):
 
     def read(self, size: int = -1, /) -> bytes:
         chunk = self._file.read(size)
-        self.sha256.update(chunk)
+        self._thread.submit(self._hash.update, chunk)
         self.quoted = self.quoted or b'"' in chunk
         return chunk
+
+    @property
+    def sha256(self) -> str:
+        """Of what has been read."""
+        self._thread.shutdown()
+        return self._hash.hexdigest()
 
 
 def _parse(
@@ -172,7 +180,7 @@ def _read_columns(content: bytes, member: str, names: list[str], shown: str) -> 
                 problem = str(error).splitlines()[0]
                 raise InputError(f"data: the log in {shown} cannot be read: {problem}; mend it") from None
         if quoted or not file.quoted:
-            return table, file.sha256.hexdigest()
+            return table, file.sha256
         quoted = True
 
 
@@ -180,9 +188,14 @@ def _parse_times(texts: pa.Array, time_format: str) -> tuple[pa.Array, list[int]
     """The times, and the indices of those that are none."""
     # Milliseconds, as Parquet knows nothing coarser: so the first reading and the later ones are of one type.
     parsed = pc.strptime(texts, format=time_format, unit="ms", error_is_null=True)
-    # Arrow reads 31 February as 2 March. What comes out as one of a month's first three days is read again, by
-    # pandas, which is slower and stricter.
+    # Arrow reads 31 February as 2 March. What comes out as one of a month's first three days, and is not what went
+    # in, is read again, by pandas, which is slower and stricter.
     suspects = pc.indices_nonzero(pc.fill_null(pc.less_equal(pc.day(parsed), 3), False))
+    written, meant = (
+        pc.replace_substring_regex(each, r"\b0+(\d)", r"\1")
+        for each in (texts.take(suspects), pc.strftime(parsed.take(suspects), format=time_format))
+    )
+    suspects = suspects.filter(pc.not_equal(written, meant))
     strict = pd.to_datetime(texts.take(suspects).to_pandas(), format=time_format, errors="coerce")
     wrong = suspects.filter(pa.array(strict.isna())).to_pylist()
     return parsed, wrong + pc.indices_nonzero(pc.is_null(parsed)).to_pylist()

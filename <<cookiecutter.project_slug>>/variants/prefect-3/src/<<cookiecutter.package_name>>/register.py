@@ -28,8 +28,7 @@ from pydantic import BaseModel
 
 from . import saturn
 from .connect import NOT_CONNECTED, find_connection, make_project, open_client
-from .download import without_secrets
-from .errors import InputError, UnavailableError
+from .errors import InputError, UnavailableError, without_secrets
 from .settings import SCHEDULE_HOURS, SLUG, Settings, load_settings, project_folder
 
 SECONDS_FOR_GIT = 60
