@@ -188,14 +188,10 @@ def _parse_times(texts: pa.Array, time_format: str) -> tuple[pa.Array, list[int]
     """The times, and the indices of those that are none."""
     # Milliseconds, as Parquet knows nothing coarser: so the first reading and the later ones are of one type.
     parsed = pc.strptime(texts, format=time_format, unit="ms", error_is_null=True)
-    # Arrow reads 31 February as 2 March. What comes out as one of a month's first three days, and is not what went
-    # in, is read again, by pandas, which is slower and stricter.
+    # Arrow reads 31 February as 2 March. What comes out as one of a month's first three days, and was written with
+    # one of its last three, is read again, by pandas, which is slower and stricter.
     suspects = pc.indices_nonzero(pc.fill_null(pc.less_equal(pc.day(parsed), 3), False))
-    written, meant = (
-        pc.replace_substring_regex(each, r"\b0+(\d)", r"\1")
-        for each in (texts.take(suspects), pc.strftime(parsed.take(suspects), format=time_format))
-    )
-    suspects = suspects.filter(pc.not_equal(written, meant))
+    suspects = suspects.filter(pc.match_substring_regex(texts.take(suspects), "29|30|31"))
     strict = pd.to_datetime(texts.take(suspects).to_pandas(), format=time_format, errors="coerce")
     wrong = suspects.filter(pa.array(strict.isna())).to_pylist()
     return parsed, wrong + pc.indices_nonzero(pc.is_null(parsed)).to_pylist()
