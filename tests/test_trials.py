@@ -278,7 +278,7 @@ command.cli.main = lambda **options: (main(**options), print(len(names), file=sy
 """
     result = commands.run("history", "--last", "3", before=count)
     assert result.stderr == "3\n"
-    assert [line.split()[4] for line in result.stdout.splitlines()[1:]] == ["t27", "t28", "t29"]
+    assert [line.split()[1] for line in result.stdout.splitlines()[1:]] == ["t27", "t28", "t29"]
 
 
 def test_a_history_of_ten_thousand_trials(commands):
