@@ -19,7 +19,7 @@ pyproject.toml requirements-dev.txt requirements.txt
 src/PACKAGE/__init__.py src/PACKAGE/__main__.py src/PACKAGE/connect.py src/PACKAGE/data.py src/PACKAGE/download.py
 src/PACKAGE/errors.py src/PACKAGE/evaluation.py src/PACKAGE/flow.py src/PACKAGE/model.py src/PACKAGE/pipeline.py
 src/PACKAGE/register.py src/PACKAGE/sample.py src/PACKAGE/selection.py src/PACKAGE/settings.py src/PACKAGE/tables.py
-src/PACKAGE/trials.py
+src/PACKAGE/trials.py src/PACKAGE/files.py
 tests/conftest.py tests/test_commands.py tests/test_data_and_model.py tests/test_flow.py tests/test_trial.py
 """.split()
 OWN: dict[str, list[str]] = {"3": [], "1": []}

@@ -35,10 +35,16 @@ trial = dict(json.loads(TRIAL), id=name, padding="x" * int(size))
 print(write_trial_summary(trial, place))
 """.replace("TRIAL", repr(json.dumps(TRIAL)))
 WITHOUT_LINKS = """
-import os
+import os, pathlib, time
 def link(*arguments, **options):
     raise PermissionError(1, "Operation not permitted")
 os.link = link
+exists = pathlib.Path.exists
+def look_slowly(self, **options):  # time for another process to come between looking and writing
+    found = exists(self, **options)
+    time.sleep(0.02)
+    return found
+pathlib.Path.exists = look_slowly
 """
 
 

@@ -88,7 +88,7 @@ def test_a_window_without_tickets_makes_no_trial(trials, caplog):
 def test_trials_come_by_the_end_of_their_window_else_by_creation_and_none_is_overwritten(trials):
     def trial(created, window_end=None):
         window = window_end and {"from": None, "to": window_end}
-        return {"id": get_trial_id(), "data": {}, "created_at": created, "window": window}
+        return {"id": get_trial_id(), "data": {"num_obs": 1, "metrics": {}}, "created_at": created, "window": window}
 
     third = trial("2020-01-03T00:00:00.000001Z")
     first = trial("2020-01-05T00:00:00Z", "2020-01-01T00:00:00Z")
