@@ -66,9 +66,3 @@ def _put_exclusively(part: Path, path: Path) -> None:
             if path.exists():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
             part.replace(path)
-    with contextlib.suppress(OSError):  # some file systems cannot sync a folder, and need not
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import logging
-import re
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -28,7 +28,6 @@ from .settings import load_settings
 MISSING = "?"
 VERSION = "2"  # of what is kept as Parquet; raise it when the same file is to be parsed differently
 SECONDS_KEPT = 30 * 86400.0  # then it is parsed anew; so what nobody reads any more does not stay
-LONGEST_HEADER = 1048576  # bytes
 log = logging.getLogger(__name__)
 
 
@@ -92,7 +91,7 @@ def _content(source: str | bytes) -> tuple[bytes, str, Callable[[], None]]:
         raise InputError(f"data: cannot read {source}: {reason}; give a path, a URL or `sample`") from None
 
 
-class _Csv(io.RawIOBase):
+class _Csv:
     """The CSV file itself, unzipped while it is read; hashed, and searched for quotes, on the way."""
 
     def __init__(self, content: bytes, member: str) -> None:
@@ -101,10 +100,7 @@ class _Csv(io.RawIOBase):
             self._file = zipfile.ZipFile(self._file).open(member)  # noqa: SIM115  there is nothing to close: it is memory
         self._hash = hashlib.sha256()
         self._thread = ThreadPoolExecutor(1)  # so that unzipping need not wait
-        self.quoted = False
-
-    def readable(self) -> bool:
-        return True
+        self.quoted = self.closed = False
 
     def read(self, size: int = -1, /) -> bytes:
         chunk = self._file.read(size)
@@ -153,35 +149,28 @@ def _read_columns(content: bytes, member: str, names: list[str], shown: str) -> 
     elif not shown.lower().endswith(".csv"):
         start = content[:30].decode("ascii", "replace").replace("\n", " ")
         raise InputError(f"data: {shown} is neither a zip nor a .csv file, it begins with {start!r}; check the address")
-    head = _Csv(content, member)
-    first = re.search(rb"[^\r\n]+", head.read(LONGEST_HEADER))
-    if first is None:
-        raise InputError(f"data: the log in {shown} is empty; give one with a header and at least one ticket")
-    header = next(csv.reader([_text(first[0])]))
-    missing = [name for name in names if name not in header]
-    if missing:
-        raise InputError(f"data: the log in {shown} has no column {', '.join(missing)}; its header must name it")
     convert = pa.csv.ConvertOptions(
         include_columns=names,
         column_types=dict.fromkeys(names, pa.string()),
         null_values=[MISSING, ""],
         strings_can_be_null=True,
     )
-    quoted = head.quoted
-    while True:
+    # Line breaks in quoted values cost time, so they are allowed for only where there are quotes at all.
+    for quoted in (False, True):
         file = _Csv(content, member)
-        # Line breaks in quoted values cost time, so they are allowed for where there are quotes only. A first one
-        # far down is met too late, and the file is read again; whatever was wrong before may be for that reason.
+        parse = pa.csv.ParseOptions(newlines_in_values=quoted)
+        problem = None
         try:
-            parse = pa.csv.ParseOptions(newlines_in_values=quoted)
             table = pa.csv.read_csv(pa.PythonFile(file, mode="r"), parse_options=parse, convert_options=convert)
-        except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-            if quoted or not file.quoted:
-                problem = str(error).splitlines()[0]
-                raise InputError(f"data: the log in {shown} cannot be read: {problem}; mend it") from None
-        if quoted or not file.quoted:
-            return table, file.sha256
-        quoted = True
+        except pa.ArrowKeyError as error:
+            problem = f"has no column {str(error).split(chr(39))[1]}; its header must name it"
+        except pa.ArrowInvalid as error:
+            problem = f"cannot be read: {str(error).splitlines()[0]}; mend it"
+        if not file.quoted:
+            break
+    if problem:
+        raise InputError(f"data: the log in {shown} {problem}")
+    return table, file.sha256
 
 
 def _parse_times(texts: pa.Array, time_format: str) -> tuple[pa.Array, list[int]]:
@@ -199,19 +188,10 @@ def _parse_times(texts: pa.Array, time_format: str) -> tuple[pa.Array, list[int]
 
 def _line(text: bytes, row: int) -> int:
     """The line that a row ends on: a quoted value may hold line breaks, and empty lines are no rows."""
-    reader = csv.reader(io.StringIO(_text(text), newline=""))
-    rows = -2  # the header is no row either
-    for fields in reader:
-        rows += bool(fields)
-        if rows == row:
-            break
-    return reader.line_num
-
-
-def _text(content: bytes) -> str:
-    """What the csv module takes without complaint; it is for messages only, the data are read by Arrow."""
     csv.field_size_limit(2**31 - 1)
-    return content.decode("utf-8-sig", "replace").replace("\0", "\ufffd")
+    reader = csv.reader(io.StringIO(text.decode("utf-8", "replace").replace("\0", " "), newline=""))
+    lines = (reader.line_num for fields in reader if fields)
+    return next(itertools.islice(lines, row + 1, None))
 
 
 def _read_kept(cache: Path, key: str) -> pa.Table | None:

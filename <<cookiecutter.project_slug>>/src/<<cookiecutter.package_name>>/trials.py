@@ -13,8 +13,6 @@ from .errors import InputError, without_secrets
 from .files import write_whole
 
 NONE = "none"
-# What reading relies on.
-SHAPE: dict[str, Any] = {"id": str, "created_at": str, "data": dict, "window": (dict, type(None))}
 log = logging.getLogger(__name__)
 
 
@@ -24,9 +22,10 @@ def check_place(trials: str) -> None:
     Raises:
         InputError: When what it takes is not installed, or a file is where the folder should be.
     """
-    if _is_remote(trials):
+    folder = _folder(trials)
+    if folder is None:
         _filesystem(trials)
-    elif trials != NONE and _folder(trials).exists() and not _folder(trials).is_dir():
+    elif trials != NONE and folder.exists() and not folder.is_dir():
         raise InputError(f"TRIALS_URL: {trials} is a file; set it to a folder or a URL")
 
 
@@ -48,15 +47,16 @@ def write_trial_summary(trial_summary: dict[str, Any], trials: str) -> str | Non
     name = _file_name(trial_summary)
     content = (json.dumps(trial_summary, indent=2, allow_nan=False) + "\n").encode()
     shown = f"{_shown(trials)}/{name}"
+    folder = _folder(trials)
     try:
-        if _is_remote(trials):
+        if folder is None:
             filesystem, place = _filesystem(trials), f"{trials.rstrip('/')}/{name}"
             # `create` alone decides between two at once; not every store knows it, so what is there is asked first.
             if filesystem.exists(place):
                 raise FileExistsError(place)
             filesystem.pipe_file(place, content, mode="create")
         else:
-            write_whole(_folder(trials) / name, content, replace=False)
+            write_whole(folder / name, content, replace=False)
     except FileExistsError:
         log.info("%s is there already, and stays as it is", shown)
     except InputError:
@@ -108,9 +108,10 @@ def read_trials(trials: str, last: int | None = None) -> list[dict[str, Any]]:
 
 def _list_files(trials: str) -> tuple[list[str], Callable[[list[str]], Mapping[str, bytes | Exception]]]:
     """The names of the files in a place, and what reads some of them; none where there is no such place yet."""
-    if not _is_remote(trials):
-        folder = _folder(trials)
-        return [str(path) for path in folder.iterdir()] if folder.exists() else [], _read_files
+    folder = _folder(trials)
+    if folder is not None:
+        files = [str(path) for path in folder.iterdir()] if folder.exists() else []
+        return files, lambda wanted: {name: _read_file(name) for name in wanted}
     filesystem = _filesystem(trials)
     filesystem.invalidate_cache()  # other processes write there, too
     try:
@@ -120,27 +121,22 @@ def _list_files(trials: str) -> tuple[list[str], Callable[[list[str]], Mapping[s
     return names, lambda wanted: filesystem.cat(wanted, on_error="return")  # many at once
 
 
-def _read_files(names: list[str]) -> dict[str, bytes | Exception]:
-    contents: dict[str, bytes | Exception] = {}
-    for name in names:
-        try:
-            contents[name] = Path(name).read_bytes()
-        except OSError as error:
-            contents[name] = error
-    return contents
+def _read_file(name: str) -> bytes | Exception:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        return error
 
 
 def _parse(content: bytes | Exception) -> dict[str, Any]:
     if isinstance(content, Exception):
         raise content
-    trial = json.loads(content, parse_constant=_refuse)
-    if not isinstance(trial, dict) or not all(isinstance(trial.get(key), kind) for key, kind in SHAPE.items()):
-        raise ValueError(f"it lacks {', '.join(SHAPE)}")
-    data, metrics = trial["data"], trial["data"].get("metrics")
-    if not isinstance(metrics, dict) or not isinstance(data.get("num_obs"), int):
-        raise ValueError("its data lack metrics or num_obs")
-    if not all(value is None or isinstance(value, (int, float)) for value in metrics.values()):
-        raise ValueError("a metric is no number")
+    trial: dict[str, Any] = json.loads(content, parse_constant=_refuse)
+    numbers = [0 if value is None else value for value in trial["data"]["metrics"].values()]
+    texts = [value or "" for value in (trial["window"] or {}).values()]
+    kinds = {int: [trial["data"]["num_obs"]], (int, float): numbers, str: [trial["id"], trial["created_at"], *texts]}
+    if not all(isinstance(value, kind) for kind, values in kinds.items() for value in values):
+        raise ValueError("its values are not of a trial's types")
     return trial
 
 
@@ -155,16 +151,14 @@ def _file_name(trial: dict[str, Any]) -> str:
     return f"{digits[:8]}T{digits[8:20]}Z-{trial['id']}.json"
 
 
-def _is_remote(trials: str) -> bool:
-    return "://" in trials and not trials.startswith("file://")
-
-
-def _folder(trials: str) -> Path:
-    return Path(trials.removeprefix("file://"))
+def _folder(trials: str) -> Path | None:
+    """The folder, where it is one and not a store."""
+    path = trials.removeprefix("file://")
+    return None if "://" in path else Path(path)
 
 
 def _shown(trials: str) -> str:
-    return without_secrets(trials).rstrip("/") if _is_remote(trials) else str(_folder(trials))
+    return str(_folder(trials) or without_secrets(trials).rstrip("/"))
 
 
 def _reason(error: Exception) -> str:
