@@ -134,7 +134,11 @@ def _parse(content: bytes | Exception) -> dict[str, Any]:
     trial: dict[str, Any] = json.loads(content, parse_constant=_refuse)
     numbers = [0 if value is None else value for value in trial["data"]["metrics"].values()]
     texts = [value or "" for value in (trial["window"] or {}).values()]
-    kinds = {int: [trial["data"]["num_obs"]], (int, float): numbers, str: [trial["id"], trial["created_at"], *texts]}
+    kinds: dict[Any, list[Any]] = {
+        int: [trial["data"]["num_obs"]],
+        (int, float): numbers,
+        str: [trial["id"], trial["created_at"], *texts],
+    }
     if not all(isinstance(value, kind) for kind, values in kinds.items() for value in values):
         raise ValueError("its values are not of a trial's types")
     return trial
