@@ -165,7 +165,8 @@ def _read_columns(content: bytes, member: str, names: list[str], shown: str) -> 
         except pa.ArrowKeyError as error:
             problem = f"has no column {str(error).split(chr(39))[1]}; its header must name it"
         except pa.ArrowInvalid as error:
-            problem = f"cannot be read: {str(error).splitlines()[0]}; mend it"
+            problem = "is empty" if "Empty CSV" in str(error) else f"cannot be read: {str(error).splitlines()[0]}"
+            problem += "; give one with a header and tickets under it, of as many columns"
         if not file.quoted:
             break
     if problem:
