@@ -114,7 +114,6 @@ def saturn_url() -> str | None:
 
 
 <% endif %>
-
 def _seconds(variable: str, default: float) -> float:
     text = os.environ.get(variable) or str(default)
     try:

@@ -1,4 +1,7 @@
-"""The steps as tasks of a Prefect flow; `python -m << cookiecutter.package_name >>.flow` runs it here, without a server."""
+"""The steps as tasks of a Prefect flow.
+
+`python -m << cookiecutter.package_name >>.flow` runs it here and now, without a server.
+"""
 
 from __future__ import annotations
 
@@ -65,8 +68,7 @@ def _step(**options: Any) -> Callable[[Callable[..., Any]], Task]:  # noqa: ANN4
                 prefect.context.logger.error("%s", error)
                 raise signals.FAIL(str(error)) from error
 
-        made: Task = task(run, checkpoint=False, **options)
-        return made
+        return task(checkpoint=False, **options)(run)
 
     return make_task
 
@@ -113,9 +115,7 @@ def write_trial_summary(trial_summary: dict[str, Any]) -> None:
     logger.info("trial %s: %s", trial_summary["id"], f"kept in {place}" if place else "not kept, as TRIALS_URL says")
 
 
-schedule = IntervalSchedule(interval=timedelta(hours=SCHEDULE_HOURS)) if SCHEDULE_HOURS else None
-
-with Flow(load_settings().flow_name, schedule=schedule) as flow:
+with Flow(load_settings().flow_name) as flow:
     trial_id = get_trial_id()
 
     # pull sample data
@@ -151,6 +151,9 @@ with Flow(load_settings().flow_name, schedule=schedule) as flow:
     # store trial summary
     trial_complete = write_trial_summary(trial_summary)
 
+if SCHEDULE_HOURS:
+    flow.schedule = IntervalSchedule(interval=timedelta(hours=SCHEDULE_HOURS))
+
 
 def run_here(parameters: dict[str, Any]) -> dict[str, Any] | None:
     """Run the flow in this process, now and without retries.
@@ -168,6 +171,7 @@ def run_here(parameters: dict[str, Any]) -> dict[str, Any] | None:
     for step in flow.tasks:
         step.max_retries = 0  # whoever waits for it wants to know at once
     state = flow.run(parameters=parameters, run_on_schedule=False)
+    assert state is not None
     for step in state.result.values() if isinstance(state.result, dict) else ():
         if step.is_failed() and type(step.result) in (InputError, signals.FAIL):  # what follows from it is a subclass
             raise InputError(step.message)
@@ -183,7 +187,7 @@ if __name__ == "__main__":
 
     @click.command()
     @selection_options
-    @click.option("--trials", metavar="DIR-or-URL", help="Where to keep the trial.  [default: TRIALS_URL, else trials/]")
+    @click.option("--trials", metavar="DIR-or-URL", help="Where to keep the trial.  [default: TRIALS_URL]")
     def run_flow(trials: str | None, all_tickets: bool, **options: Any) -> None:  # noqa: ANN401
         """Run the flow here and now, without Prefect's API; print the trial as JSON."""
         if trials:

@@ -119,9 +119,7 @@ def run_flow(parameters: dict[str, str], *, watch: bool) -> int:
         raise InputError(
             f"{settings.flow_name} is not registered in project {settings.prefect_project}; `register` does that"
         )
-    run_id: str = ask(
-        "Prefect", lambda: client.create_flow_run(flow_id=registered["id"], parameters=values), settings
-    )
+    run_id: str = ask("Prefect", lambda: client.create_flow_run(flow_id=registered["id"], parameters=values), settings)
     log.info("%s", ask("Prefect", lambda: client.get_cloud_url("flow-run", run_id), settings))
     click.echo(run_id)
     return _watch(run_id) if watch else 0
