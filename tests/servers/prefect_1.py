@@ -27,7 +27,13 @@ Row = dict[str, Any]
 # other table's rows refer to this one's.
 TABLES: dict[str, dict[str, str]] = {
     "tenant": {"id": "UUID", "name": "String", "slug": "String"},
-    "project": {"id": "UUID", "tenant_id": "UUID", "name": "String", "description": "String", "flows": "[flow.project_id]"},
+    "project": {
+        "id": "UUID",
+        "tenant_id": "UUID",
+        "name": "String",
+        "description": "String",
+        "flows": "[flow.project_id]",
+    },
     "flow_group": {"id": "UUID", "tenant_id": "UUID", "name": "String", "labels": "JSON", "settings": "JSON"},
     "flow": {
         **{"id": "UUID", "tenant_id": "UUID", "project_id": "UUID", "flow_group_id": "UUID", "created": "DateTime"},
@@ -38,7 +44,14 @@ TABLES: dict[str, dict[str, str]] = {
         **{"project": "project.project_id", "flow_group": "flow_group.flow_group_id"},
         **{"tasks": "[task.flow_id]", "edges": "[edge.flow_id]", "flow_runs": "[flow_run.flow_id]"},
     },
-    "task": {"id": "UUID", "flow_id": "UUID", "name": "String", "slug": "String", "type": "String", "max_retries": "Int"},
+    "task": {
+        "id": "UUID",
+        "flow_id": "UUID",
+        "name": "String",
+        "slug": "String",
+        "type": "String",
+        "max_retries": "Int",
+    },
     "edge": {
         **{"id": "UUID", "flow_id": "UUID", "upstream_task_id": "UUID", "downstream_task_id": "UUID"},
         **{"key": "String", "mapped": "Boolean"},
@@ -48,7 +61,11 @@ TABLES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("serialized_state", "parameters", "context", "labels", "run_config"), "JSON"),
         **dict.fromkeys(("state_start_time", "scheduled_start_time", "updated", "heartbeat"), "DateTime"),
         **{"auto_scheduled": "Boolean", "idempotency_key": "String", "agent_id": "UUID", "flow": "flow.flow_id"},
-        **{"task_runs": "[task_run.flow_run_id]", "states": "[flow_run_state.flow_run_id]", "logs": "[log.flow_run_id]"},
+        **{
+            "task_runs": "[task_run.flow_run_id]",
+            "states": "[flow_run_state.flow_run_id]",
+            "logs": "[log.flow_run_id]",
+        },
     },
     "flow_run_state": {
         **{"id": "UUID", "flow_run_id": "UUID", "version": "Int", "state": "String"},
@@ -57,7 +74,16 @@ TABLES: dict[str, dict[str, str]] = {
     "task_run": {
         **{"id": "UUID", "tenant_id": "UUID", "flow_run_id": "UUID", "task_id": "UUID", "map_index": "Int"},
         **{"name": "String", "version": "Int", "state": "String", "serialized_state": "JSON"},
-        **{"state_start_time": "DateTime", "cache_key": "String", "task": "task.task_id", "flow_run": "flow_run.flow_run_id"},
+        **{
+            "state_start_time": "DateTime",
+            "cache_key": "String",
+            "task": "task.task_id",
+            "flow_run": "flow_run.flow_run_id",
+        },
+    },
+    "task_run_state": {
+        **{"id": "UUID", "task_run_id": "UUID", "version": "Int", "state": "String"},
+        **{"serialized_state": "JSON", "timestamp": "DateTime"},
     },
     "log": {
         **{"id": "UUID", "flow_run_id": "UUID", "task_run_id": "UUID", "timestamp": "DateTime"},
@@ -79,8 +105,8 @@ register_edges | flow_id: UUID! serialized_edges: JSON! | success: Boolean
 set_schedule_active | flow_id: UUID! | success: Boolean
 set_schedule_inactive | flow_id: UUID! | success: Boolean
 archive_flow | flow_id: UUID! | success: Boolean
-create_flow_run | flow_id: UUID version_group_id: String parameters: JSON context: JSON labels: [String!] run_config: JSON
-    scheduled_start_time: DateTime idempotency_key: String flow_run_name: String | id: UUID
+create_flow_run | flow_id: UUID version_group_id: String parameters: JSON context: JSON labels: [String!]
+    run_config: JSON scheduled_start_time: DateTime idempotency_key: String flow_run_name: String | id: UUID
 cancel_flow_run | flow_run_id: UUID! | state: String
 get_or_create_task_run_info | flow_run_id: UUID! task_id: UUID! map_index: Int
     | id: UUID version: Int state: String serialized_state: JSON
@@ -171,22 +197,25 @@ class PrefectAPI(Loopback):
     Attributes:
         tables: The rows by table.
         mutations: The names of the mutations that were asked for, in order.
+        failing: The names of those that fail, as with the database away.
     """
 
     def __init__(self, keys: Mapping[str, Iterable[str]] | None) -> None:
         self.keys = keys
         self.tables: dict[str, list[Row]] = {name: [] for name in TABLES}
         self.mutations: list[str] = []
-        self.authorizations: set[str] = set()
+        self.failing: set[str] = set()
         self._lock = threading.RLock()
         self._schema = make_schema()
-        slugs = dict.fromkeys(slug for tenants in keys.values() for slug in tenants) if keys is not None else ["default"]
+        slugs = (
+            dict.fromkeys(slug for tenants in keys.values() for slug in tenants) if keys is not None else ["default"]
+        )
         for slug in slugs:
             self._insert("tenant", name=slug.title(), slug=slug)
         fields = {**self._schema.query_type.fields}
         fields.pop("hello").resolve = lambda *_: "hello"
         fields.pop("auth_info").resolve = lambda _, info: {"tenant_id": info.context["default"]}
-        fields.pop("get_task_run_info").resolve = lambda _, info, task_run_id: self._get("task_run", task_run_id, info.context)
+        fields.pop("get_task_run_info").resolve = self._task_run_info
         for name, field in fields.items():
             table = name.removesuffix("_by_pk")
             field.resolve = self._by_pk(table) if name.endswith("_by_pk") else self._rows_of(table)
@@ -205,7 +234,9 @@ class PrefectAPI(Loopback):
             return as_json(404, {"message": "Not Found"})
         try:
             request = json.loads(body)
-            variables = json.loads(request["variables"]) if isinstance(request["variables"], str) else request["variables"]
+            variables = (
+                json.loads(request["variables"]) if isinstance(request["variables"], str) else request["variables"]
+            )
             document = parse(request["query"])
         except (ValueError, KeyError, TypeError, GraphQLError) as error:
             return as_json(400, {"errors": [{"message": f"Syntax Error: {error}"}]})
@@ -315,11 +346,16 @@ class PrefectAPI(Loopback):
                 return False
         return True
 
+    def _task_run_info(self, _: Any, info: Any, task_run_id: str) -> Row:
+        return self._get("task_run", task_run_id, info.context)
+
     # ---- writing
 
     def _mutation(self, name: str) -> Any:
         def resolve(_: Any, info: Any, input: Row) -> Any:  # noqa: A002  the API's name
             self.mutations.append(name)
+            if name in self.failing:
+                raise Refused("Operation failed", "INTERNAL_SERVER_ERROR")
             return getattr(self, f"do_{name}")(input, info.context)
 
         return resolve
@@ -378,10 +414,18 @@ class PrefectAPI(Loopback):
                 self.do_archive_flow({"flow_id": row["id"]}, context)
         return self._insert(
             "flow",
-            **{name: flow.get(name) for name in ("name", "parameters", "schedule", "storage", "run_config", "environment")},
+            **{
+                name: flow.get(name)
+                for name in ("name", "parameters", "schedule", "storage", "run_config", "environment")
+            },
             **{"tenant_id": context["tenant"], "project_id": project["id"], "flow_group_id": group["id"]},
             **{"created": now(), "version": len(versions) + 1, "version_group_id": group["name"], "archived": False},
-            **{"core_version": flow["__version__"], "is_schedule_active": False, "settings": {}, "serialized_flow": flow},
+            **{
+                "core_version": flow["__version__"],
+                "is_schedule_active": False,
+                "settings": {},
+                "serialized_flow": flow,
+            },
         )
 
     def do_register_tasks(self, given: Row, context: Row) -> Row:
@@ -469,8 +513,16 @@ class PrefectAPI(Loopback):
         start = given.get("scheduled_start_time") or now()
         run = self._insert(
             "flow_run",
-            **{"tenant_id": flow["tenant_id"], "flow_id": flow["id"], "parameters": parameters, "run_config": run_config},
-            **{"name": given.get("flow_run_name") or f"run-{uuid.uuid4().hex[:6]}", "context": given.get("context") or {}},
+            **{
+                "tenant_id": flow["tenant_id"],
+                "flow_id": flow["id"],
+                "parameters": parameters,
+                "run_config": run_config,
+            },
+            **{
+                "name": given.get("flow_run_name") or f"run-{uuid.uuid4().hex[:6]}",
+                "context": given.get("context") or {},
+            },
             **{"labels": sorted((run_config["labels"] or []) if labels is None else labels), "version": 0},
             **{"scheduled_start_time": start, "auto_scheduled": auto_scheduled, "idempotency_key": key},
         )
@@ -534,7 +586,7 @@ class PrefectAPI(Loopback):
             run = self._get("flow_run", task_run["flow_run_id"], context)
             if item["state"].get("type") == "Running" and run["state"] != "Running":
                 raise Refused(f"State update failed for task run ID {task_run['id']}: the flow run is not running.")
-            _set_state(task_run, item["state"])
+            self._set_task_run_state(task_run, item["state"])
             results.append({"id": task_run["id"], "status": "SUCCESS"})
         return {"states": results}
 
@@ -546,7 +598,12 @@ class PrefectAPI(Loopback):
         if run["state"] == "Cancelled":
             for task_run in self._related(run, "[task_run.flow_run_id]"):
                 if task_run["state"] not in FINISHED:
-                    _set_state(task_run, state)
+                    self._set_task_run_state(task_run, state)
+
+    def _set_task_run_state(self, task_run: Row, state: Row) -> None:
+        _set_state(task_run, state)
+        row = {name: task_run[name] for name in ("version", "state", "serialized_state")}
+        self._insert("task_run_state", task_run_id=task_run["id"], timestamp=now(), **row)
 
     def do_set_task_run_name(self, given: Row, context: Row) -> Row:
         self._get("task_run", given["task_run_id"], context)["name"] = given["name"]

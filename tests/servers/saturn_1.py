@@ -21,13 +21,15 @@ class SaturnAPI(Loopback):
 
     Args:
         token: The one that it accepts.
+        environment: What its containers have in theirs besides its own address and token.
 
     Attributes:
         flows: By id; each has the `versions` minted for it, and what was stored for one, under `content`.
     """
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, environment: Mapping[str, str]) -> None:
         self.token = token
+        self.environment = environment
         self.flows: dict[str, dict[str, Any]] = {}
         super().__init__()
 
@@ -61,7 +63,8 @@ class SaturnAPI(Loopback):
             given = json.loads(body)
         except ValueError:
             return as_json(400, {"message": "Expected JSON"})
-        if not FIELDS <= given.keys() <= FIELDS | {"instance_size"} or not all(isinstance(v, str) for v in given.values()):
+        known = FIELDS <= given.keys() <= FIELDS | {"instance_size"}
+        if not known or not all(isinstance(value, str) for value in given.values()):
             return as_json(400, {"message": f"Expected {sorted(FIELDS)} as text"})
         if not re.fullmatch("[0-9a-f]{64}", given["flow_hash"]) or given.get("instance_size", "medium") not in SIZES:
             return as_json(400, {"message": "Invalid flow_hash or instance_size"})
@@ -77,7 +80,7 @@ class SaturnAPI(Loopback):
         return as_json(200, answer)
 
     def _job(self, flow: dict[str, Any]) -> dict[str, Any]:
-        environment = {"SATURN_TOKEN": self.token, "BASE_URL": self.url, "PREFECT__CLOUD__HEARTBEAT_MODE": "off"}
+        environment = {**self.environment, "SATURN_TOKEN": self.token, "BASE_URL": self.url}
         container = {
             "name": "main",
             "image": IMAGE,

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import click
 import requests
 
+from .download import _reason
 from .errors import InputError
 from .settings import Settings, load_settings
 
@@ -241,6 +242,8 @@ def _save(client: Any) -> None:  # noqa: ANN401  prefect.Client
 
 def one_line(error: BaseException) -> str:
     """The part of an API's error that says what happened: GraphQL's message, or the innermost cause."""
+    if isinstance(error, requests.RequestException):
+        return _reason(error)
     if error.args and isinstance(error.args[0], list):  # GraphQL's errors
         return "; ".join(str(item.get("message", item)) for item in error.args[0])
-    return " ".join(str(error).split()).rpartition(": ")[2][:200] or type(error).__name__
+    return " ".join(str(error).split())[:300]

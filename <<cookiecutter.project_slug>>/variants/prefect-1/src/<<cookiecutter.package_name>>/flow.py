@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -21,10 +20,12 @@ from prefect.engine.state import Failed
 from prefect.schedules import IntervalSchedule
 
 from . import data, evaluation, model
+from .__main__ import run_command, selection_options
+from .connect import log_to_stderr
 
 # By themselves, not by their modules: Saturn gets the flow pickled, and with a module all that is in it.
 from .data import get_ticket_data_batch as get_tickets
-from .errors import InputError
+from .errors import InputError, UnavailableError
 from .evaluation import get_trial_summary as summarize
 from .model import MODEL_NAME
 from .selection import BATCH_SIZE, Selection, make_selection
@@ -57,7 +58,7 @@ def read_parameters(parameters: dict[str, Any], now: datetime | None = None) -> 
 
 
 def _step(**options: Any) -> Callable[[Callable[..., Any]], Task]:  # noqa: ANN401  what `task` takes
-    """Make a task of a step: bad input fails it with one line; what it returns is not kept, as trials are."""
+    """Make a task of a step: bad input fails it in one line, and what it returns is not kept, as trials are."""
 
     def make_task(function: Callable[..., Any]) -> Task:
         @functools.wraps(function)
@@ -66,7 +67,10 @@ def _step(**options: Any) -> Callable[[Callable[..., Any]], Task]:  # noqa: ANN4
                 return function(*args, **kwargs)
             except InputError as error:
                 prefect.context.logger.error("%s", error)
-                raise signals.FAIL(str(error)) from error
+                if isinstance(error, UnavailableError):
+                    raise signals.FAIL(str(error), result=error) from error
+                # This is not tried again: a person has to mend something first.
+                raise signals.ENDRUN(Failed(str(error), result=error)) from error
 
         return task(checkpoint=False, **options)(run)
 
@@ -84,11 +88,7 @@ def get_ticket_data_batch(**parameters: Any) -> pd.DataFrame:  # noqa: ANN401  a
     """Get the tickets that the flow's parameters ask for."""
     start = prefect.context.scheduled_start_time
     named = {name.replace("_", "-"): value for name, value in parameters.items()}
-    try:
-        selection = read_parameters(named, now=datetime.fromtimestamp(start.timestamp(), timezone.utc))
-    except InputError as error:
-        prefect.context.logger.error("%s", error)
-        raise signals.ENDRUN(Failed(str(error), result=error)) from error  # which is not tried again: it would not help
+    selection = read_parameters(named, now=datetime.fromtimestamp(start.timestamp(), timezone.utc))
     tickets = get_tickets(selection)
     if tickets.empty:
         raise signals.SKIP(f"no ticket was closed in the window {selection.window}: nothing to evaluate")
@@ -172,32 +172,29 @@ def run_here(parameters: dict[str, Any]) -> dict[str, Any] | None:
         step.max_retries = 0  # whoever waits for it wants to know at once
     state = flow.run(parameters=parameters, run_on_schedule=False)
     assert state is not None
-    for step in state.result.values() if isinstance(state.result, dict) else ():
-        if step.is_failed() and type(step.result) in (InputError, signals.FAIL):  # what follows from it is a subclass
-            raise InputError(step.message)
+    for step_state in state.result.values() if isinstance(state.result, dict) else ():
+        if isinstance(step_state.result, InputError):
+            raise step_state.result
     if not state.is_successful():
         raise RuntimeError(state.message)
     summary = state.result[trial_summary]
     return None if summary.is_skipped() else dict(summary.result)
 
 
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@selection_options
+def command(all_tickets: bool, **options: str | None) -> None:
+    """Evaluate the model here and now, as a run of the flow; print the trial as JSON."""
+    parameters: dict[str, Any] = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
+    if any(name.startswith("closed-") for name in parameters):
+        parameters.setdefault("batch-size", None)
+    parameters["all"] = all_tickets
+    read_parameters(parameters)  # refuses bad ones before a run is made of them
+    log_to_stderr()
+    trial = run_here(parameters)
+    if trial is not None:
+        click.echo(json.dumps(trial, indent=2, allow_nan=False))
+
+
 if __name__ == "__main__":
-    from .__main__ import main, selection_options
-    from .connect import log_to_stderr
-
-    @click.command()
-    @selection_options
-    @click.option("--trials", metavar="DIR-or-URL", help="Where to keep the trial.  [default: TRIALS_URL]")
-    def run_flow(trials: str | None, all_tickets: bool, **options: Any) -> None:  # noqa: ANN401
-        """Run the flow here and now, without Prefect's API; print the trial as JSON."""
-        if trials:
-            os.environ["TRIALS_URL"] = trials
-        given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
-        if "batch-size" not in given and any(name.startswith("closed") for name in given):
-            given["batch-size"] = None
-        log_to_stderr()
-        trial = run_here({"all": all_tickets, **given})
-        if trial is not None:
-            click.echo(json.dumps(trial, indent=2, allow_nan=False))
-
-    main(run_flow)
+    run_command(command)

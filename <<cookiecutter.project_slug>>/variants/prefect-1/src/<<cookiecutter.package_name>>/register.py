@@ -57,9 +57,10 @@ def register(*, dry_run: bool) -> None:
             log.info("its schedule is switched off in Prefect")
         click.echo(registered["id"])
         return
-    _store(flow, settings, saturn, environment)
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):  # Prefect prints the flow's address
-        warnings.filterwarnings("ignore", message="No result handler was specified")  # no result is kept: trials are
+        # Results are not kept, as trials are; what is tried again within minutes stays in memory.
+        warnings.filterwarnings("ignore", message="No result handler was specified|.* has retry settings")
+        _store(flow, settings, saturn, environment)
         flow_id = ask(
             "Prefect",
             lambda: flow.register(
