@@ -168,9 +168,9 @@ def make_schema() -> GraphQLSchema:
     queries.append("get_task_run_info(task_run_id: UUID!): get_or_create_task_run_info_payload")
     parts += [f"type Query {{ {' '.join(queries)} }}", f"type Mutation {{ {' '.join(mutations)} }}"]
     schema = build_schema("\n".join(parts))
-    schema.type_map["UUID"].parse_value = lambda value: str(uuid.UUID(value))
-    schema.type_map["DateTime"].parse_value = parse_time
-    schema.type_map["DateTime"].serialize = lambda value: value.isoformat()
+    schema.type_map["UUID"].coerce_input_value = lambda value: str(uuid.UUID(value))
+    schema.type_map["DateTime"].coerce_input_value = parse_time
+    schema.type_map["DateTime"].coerce_output_value = lambda value: value.isoformat()
     return schema
 
 
@@ -485,6 +485,8 @@ class PrefectAPI(Loopback):
         for run in self._related(flow, "[flow_run.flow_id]"):
             if run["auto_scheduled"] and run["state"] == "Scheduled":
                 self.tables["flow_run"].remove(run)
+                for table in ("task_run", "flow_run_state"):
+                    self.tables[table] = [row for row in self.tables[table] if row["flow_run_id"] != run["id"]]
 
     def do_create_flow_run(self, given: Row, context: Row) -> Row:
         if given.get("flow_id"):
