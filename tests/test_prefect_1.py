@@ -19,10 +19,12 @@ from typing import Any
 import pytest
 import requests
 from conftest import existing
-from projects import Project, bake, lend_environment, run, uv
-from servers.loopback import Loopback
+from projects import ROOT, Project, bake, lend_environment, run, uv
+from servers.loopback import StandIn
 from servers.prefect_1 import PrefectAPI
 from servers.saturn_1 import IMAGE, LABELS, SaturnAPI
+
+pytestmark = pytest.mark.xdist_group("prefect-1")
 
 KEY, TOKEN = "pcu_Secret-of-Ann", "Secret-of-Saturn"  # only the stand-ins take them
 AGENT = Path(__file__).parent / "servers" / "agent_1.py"
@@ -38,12 +40,12 @@ QUICK = {
 }
 
 
-class DataServer(Loopback):
+class DataServer(StandIn):
     """Serves the event log."""
 
     content = b""
 
-    def answer(self, *_: object) -> tuple[int, bytes, str]:
+    def respond(self, *_: object) -> tuple[int, bytes, str]:
         return 200, self.content, "application/zip"
 
 
@@ -180,9 +182,8 @@ def site(tmp_path_factory, installed) -> Iterator[Site]:
 
 def _site(folder: Path, installed: Project) -> Iterator[Site]:
     site = make_site(folder, installed)
-    yield site
-    for server in (site.api, site.saturn, site.data):
-        server.close()
+    with site.api, site.saturn, site.data:
+        yield site
 
 
 @pytest.fixture
@@ -267,6 +268,21 @@ def test_from_the_log_in_to_the_trial(any_site: Site) -> None:
     assert trial["data"]["num_obs"] == 5000
     assert trial["selection"] == {"batch_size": 6000, "seed": 3, "closed_last": None}
     assert any("taking all" in entry["message"] for entry in done["logs"])  # the package's own log, too
+
+
+def test_the_hook_connects_and_costs_nobody_their_project(site: Site) -> None:
+    env = {**site.env, "PREFECT_CLOUD_PROJECT_NAME": None, "HOME": str(site.folder / "hook-home")}
+    generate = ("cookiecutter", ROOT, "--no-input", "-o", site.folder / "hooked", "prefect_version=1")
+    for name, key, said in (("wrong", "wrong", "does not accept the key"), ("right", KEY, "project right: created")):
+        result = run(*generate, f"project_name={name}", env={**env, "PREFECT_USER_TOKEN": key}, limit=300)
+        assert result.returncode == 0, result.stderr
+        assert said in result.stderr
+        assert ("make connect" in result.stderr) == (key != KEY)
+        assert KEY not in result.stdout + result.stderr
+        assert (site.folder / "hooked" / name / "src" / name / "flow.py").exists()
+    assert [row["name"] for row in site.api.tables["project"] if row["name"] in ("wrong", "right")] == ["right"]
+    replays = [path.read_text() for path in (site.folder / "hook-home").rglob("*.json")]
+    assert not any(KEY in replay for replay in replays)
 
 
 def test_a_changed_model_is_a_new_version_and_unregister_takes_it_back(registered: Site) -> None:
@@ -498,13 +514,12 @@ def test_a_folder_for_trials_is_warned_of_before_anything_else(site: Site) -> No
 
 
 def test_a_self_hosted_server_alone_runs_it_through_an_agent_on_this_machine(site: Site) -> None:
-    server = PrefectAPI(keys=None)
-    env = {
-        **{"PREFECT__BACKEND": "server", "PREFECT__SERVER__ENDPOINT": server.url, "PREFECT__CLOUD__API": None},
-        **{"PREFECT_USER_TOKEN": None, "BASE_URL": None, "SATURN_TOKEN": None, **QUICK},
-        **{"HOME": str(site.folder / "server-home"), "TRIALS_URL": str(site.folder / "alone")},
-    }
-    try:
+    with PrefectAPI(keys=None) as server:
+        env = {
+            **{"PREFECT__BACKEND": "server", "PREFECT__SERVER__ENDPOINT": server.url, "PREFECT__CLOUD__API": None},
+            **{"PREFECT_USER_TOKEN": None, "BASE_URL": None, "SATURN_TOKEN": None, **QUICK},
+            **{"HOME": str(site.folder / "server-home"), "TRIALS_URL": str(site.folder / "alone")},
+        }
         result = site.command("register", **env)
         assert result.returncode == 0, result.stderr
         assert "registering with Prefect alone" in result.stderr
@@ -527,8 +542,6 @@ def test_a_self_hosted_server_alone_runs_it_through_an_agent_on_this_machine(sit
         assert flow_run["state"] == "Success"
         (trial,) = (site.folder / "alone").glob("*.json")
         assert json.loads(trial.read_text())["selection"]["seed"] == 1
-    finally:
-        server.close()
 
 
 def test_the_stand_in_refuses_what_the_service_refuses(registered: Site) -> None:

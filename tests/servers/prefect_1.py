@@ -17,7 +17,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from graphql import GraphQLError, GraphQLSchema, build_schema, graphql_sync, parse, validate
-from servers.loopback import Loopback, as_json
+from servers.loopback import StandIn, as_json
 
 UTC = timezone.utc
 VERSION = "1.4.1"
@@ -187,7 +187,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class PrefectAPI(Loopback):
+class PrefectAPI(StandIn):
     """The API, and what it knows.
 
     Args:
@@ -229,7 +229,7 @@ class PrefectAPI(Loopback):
 
     # ---- what arrives
 
-    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes, str]:
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes, str]:
         if method != "POST" or path not in ("/", "/graphql"):
             return as_json(404, {"message": "Not Found"})
         try:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from servers.loopback import Loopback, as_json
+from servers.loopback import StandIn, as_json
 
 IMAGE = "saturncloud/saturn:2021.11.10"
 LABELS = ["saturn-cloud", "webhook-flow-storage"]
@@ -16,7 +16,7 @@ SIZES = {"large": "Large - 2 cores - 16 GB RAM", "medium": "Medium - 2 cores - 4
 FIELDS = {"name", "prefect_cloud_project_name", "flow_hash"}
 
 
-class SaturnAPI(Loopback):
+class SaturnAPI(StandIn):
     """The API, and what it knows.
 
     Args:
@@ -33,7 +33,7 @@ class SaturnAPI(Loopback):
         self.flows: dict[str, dict[str, Any]] = {}
         super().__init__()
 
-    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes, str]:
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes, str]:
         if headers.get("Authorization") != f"token {self.token}":
             return as_json(401, {"message": "Unauthorized"})
         if (method, path) == ("GET", "/api/info/servers"):
