@@ -87,7 +87,7 @@ def test_bad_input_in_a_step_is_told_in_its_line(monkeypatch):
         raise InputError("model: mend it")
 
     monkeypatch.setattr(flow, "get_tickets", refuse)
-    with pytest.raises(InputError, match="^model: mend it"):
+    with pytest.raises(InputError, match=r"^model: mend it$"):
         flow.run_here({})
 
 
