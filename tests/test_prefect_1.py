@@ -327,9 +327,9 @@ def start(site: Site, *parameters: str) -> str:
     return result.stdout.strip()
 
 
-def test_watching_shows_states_and_log_and_ends_with_success(registered: Site) -> None:
-    site = registered
-    command = [str(site.project.command), "run", "--watch", "--param", "all=true"]
+def watch(site: Site, parameter: str) -> tuple[int, str, str]:
+    """Run and watch the flow while Saturn runs it; gives the exit status, the run's id and what was shown."""
+    command = [str(site.project.command), "run", "--watch", "--param", parameter]
     env = {name: value for name, value in {**os.environ, **site.env}.items() if value is not None}
     watching = subprocess.Popen(
         command, cwd=site.project.path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -339,10 +339,15 @@ def test_watching_shows_states_and_log_and_ends_with_success(registered: Site) -
     )
     site.execute_all()
     stdout, stderr = watching.communicate(timeout=60)
-    assert watching.returncode == 0, stderr
-    assert site.flow_run(stdout.strip())["state"] == "Success"
-    assert "Entered state <Running>" in stderr
-    assert site.trials()[-1]["id"] in stderr
+    return watching.returncode, stdout.strip(), stderr
+
+
+def test_watching_shows_states_and_log_and_ends_with_success(registered: Site) -> None:
+    status, run_id, shown = watch(registered, "all=true")
+    assert status == 0, shown
+    assert registered.flow_run(run_id)["state"] == "Success"
+    assert "Entered state <Running>" in shown
+    assert registered.trials()[-1]["id"] in shown
 
 
 def test_a_window_without_tickets_ends_well_without_a_trial(registered: Site) -> None:
@@ -371,8 +376,9 @@ def test_closed_last_ends_at_the_scheduled_time(registered: Site) -> None:
 
 def test_a_step_that_fails_fails_the_run_in_one_line(registered: Site) -> None:
     trials = registered.trials()
-    run_id = start(registered, "data=/nowhere.zip")
-    registered.execute_all()
+    status, run_id, shown = watch(registered, "data=/nowhere.zip")
+    assert status == 1
+    assert "data: cannot read /nowhere.zip" in shown
     done = registered.flow_run(run_id)
     assert done["state"] == "Failed"
     states = {row["task"]["name"]: row["state"] for row in done["task_runs"]}
@@ -457,7 +463,8 @@ def test_a_key_for_another_tenant_and_a_token_are_told_apart(site: Site) -> None
     line = site.refuses("connect", PREFECT__CLOUD__TENANT_ID=tenants["others"])
     assert "PREFECT__CLOUD__TENANT_ID: the key is not for tenant" in line
     assert "PREFECT__CLOUD__TENANT_ID" in site.refuses("connect", PREFECT__CLOUD__TENANT_ID="mine")
-    assert "it is an API token" in site.refuses("connect", PREFECT_USER_TOKEN="token")
+    assert "An API token was used as an API key" in site.refuses("connect", PREFECT_USER_TOKEN="token")
+    assert "unset one of the two" in site.refuses("connect", PREFECT__CLOUD__API_KEY="other")
     assert "characters that no key has" in site.refuses("connect", PREFECT_USER_TOKEN="a b")
     home = str(site.folder / "other-home")
     assert "PREFECT_USER_TOKEN: not set" in site.refuses("connect", PREFECT_USER_TOKEN=None, HOME=home)
@@ -469,6 +476,33 @@ def test_a_key_for_another_tenant_and_a_token_are_told_apart(site: Site) -> None
     assert "tenant team" in site.command("connect", **env).stderr  # which is kept with the log-in
     env["HOME"] = str(site.folder / "third-home")
     assert "tenant others" in site.command("connect", **env).stderr  # the key's own
+
+
+def test_a_key_is_asked_for_on_a_terminal_and_not_shown(site: Site) -> None:
+    env = {**os.environ, **site.env, "PREFECT_USER_TOKEN": "", "HOME": str(site.folder / "typed-home")}
+    env = {name: value for name, value in env.items() if value is not None}
+    keyboard, terminal = os.openpty()
+    command = [str(site.project.command), "connect"]
+    asking = subprocess.Popen(
+        command,
+        cwd=site.project.path,
+        env=env,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # which the end of the other side is
+        while chunk := os.read(keyboard, 1000):
+            if b"API key for" in chunk:
+                os.write(keyboard, f"{KEY}\n".encode())
+            shown += chunk
+    assert asking.wait(60) == 0, shown
+    assert KEY.encode() not in shown
+    assert b"logged in" in shown
+    assert KEY in (site.folder / "typed-home" / ".prefect" / "auth.toml").read_text()
 
 
 def test_a_log_in_that_cannot_be_read_is_told_and_left(site: Site) -> None:
@@ -486,6 +520,22 @@ def test_the_name_of_a_deleted_project_is_told(site: Site) -> None:
     site.query(delete, input={"project_id": project["id"]})
     line = site.refuses("connect", PREFECT_CLOUD_PROJECT_NAME="gone")
     assert "has deleted a project 'gone' and still holds its name" in line
+
+
+def test_a_model_that_cannot_be_pickled_is_told_before_anything_is_sent(site: Site) -> None:
+    model = site.project.source / "model.py"
+    text = model.read_text()
+    versions = sum(len(flow["versions"]) for flow in site.saturn.flows.values())
+    model.write_text(
+        text.replace("def predict", "import threading\n\nLOCK = threading.Lock()\n\n\ndef predict").replace(
+            '    hours = df["priority"]', '    LOCK.locked()\n    hours = df["priority"]'
+        )
+    )
+    try:
+        assert "the flow cannot be pickled (cannot pickle '_thread.lock' object)" in site.refuses("register")
+    finally:
+        model.write_text(text)
+    assert sum(len(flow["versions"]) for flow in site.saturn.flows.values()) == versions
 
 
 def test_saturn_in_trouble_costs_nothing_in_prefect(site: Site) -> None:

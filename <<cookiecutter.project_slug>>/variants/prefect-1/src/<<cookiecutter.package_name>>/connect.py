@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError  # the built-in one, from Python 3.11 on
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -34,6 +34,10 @@ HINTS = {
     },
 }
 WAY_ON = "set PREFECT__CLOUD__API to your own Prefect 1 server, or move to variant 3 (README.md says how)"
+
+
+class KeyRefusedError(InputError):
+    """Prefect does not accept the key, or not for this tenant."""
 
 
 def connect() -> None:
@@ -59,7 +63,6 @@ def log_in(settings: Settings) -> Any:  # noqa: ANN401  prefect.Client, which is
     """
     # Only now: Prefect reads its configuration as it is imported, and `.env` may hold some of it.
     import prefect
-    from prefect.exceptions import AuthorizationError
 
     log_to_stderr()
     prefect.config.cloud.rate_limiting.max_retries = 0  # of minutes each
@@ -67,10 +70,10 @@ def log_in(settings: Settings) -> Any:  # noqa: ANN401  prefect.Client, which is
     _check_api(api, settings.api_timeout)
     try:
         client = prefect.Client()
-    except ValueError as error:  # of the TOML parser and of the tenant's setter
+    except (OSError, ValueError) as error:  # of the TOML parser, and of the tenant's setter
         raise InputError(
             f"auth.toml in {prefect.config.home_dir}, or PREFECT__CLOUD__TENANT_ID, cannot be read "
-            f"({' '.join(str(error).split())}); delete the one or mend the other"
+            f"({one_line(error)}); delete the one or mend the other"
         ) from None
     if prefect.config.backend == "server":
         ask("Prefect", lambda: client.tenant_id, settings)
@@ -81,6 +84,8 @@ def log_in(settings: Settings) -> Any:  # noqa: ANN401  prefect.Client, which is
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise InputError("PREFECT_USER_TOKEN: it holds characters that no key has; copy the key again")
     new = key != client.api_key
+    if new and prefect.config.cloud.get("api_key"):  # which Prefect's own functions would go on to use
+        raise InputError("PREFECT__CLOUD__API_KEY: it is not the key in PREFECT_USER_TOKEN; unset one of the two")
     if new:
         client = prefect.Client(api_key=key)
         client.tenant_id = prefect.config.cloud.get("tenant_id")  # not that of the log-in before
@@ -88,10 +93,14 @@ def log_in(settings: Settings) -> Any:  # noqa: ANN401  prefect.Client, which is
     try:
         ask("Prefect", lambda: client.switch_tenant(tenant_id=tenant) if tenant else client.tenant_id, settings)
         slug = ask("Prefect", client.get_default_tenant_slug, settings)
-    except AuthorizationError as error:
-        if "API token" in str(error):
-            raise InputError("PREFECT_USER_TOKEN: it is an API token, which belongs to no tenant; give a key") from None
-        _explain_refusal(key, tenant, api, settings)
+    except KeyRefusedError:
+        if tenant:
+            client.tenant_id = None
+            ask("Prefect", lambda: client.tenant_id, settings)  # raises where it is not the tenant's fault
+            raise InputError(
+                f"PREFECT__CLOUD__TENANT_ID: the key is not for tenant {tenant}; unset it, or set it to the key's"
+            ) from None
+        raise
     if new:
         _save(client)
     log.info("logged in to %s, tenant %s", api, slug)
@@ -164,10 +173,16 @@ def explained(whom: str) -> Iterator[None]:
         raise InputError(f"{whom}: the API answered something else than JSON; check its address") from None
     except requests.RequestException as error:
         raise InputError(f"{whom}: the API cannot be reached ({one_line(error)}); try again later") from None
-    except AuthorizationError:
-        raise
+    except AuthorizationError as error:
+        raise KeyRefusedError(
+            f"PREFECT_USER_TOKEN: the API does not accept the key ({one_line(error)}); set it to a valid one"
+        ) from None
     except ClientError as error:
         raise InputError(f"{whom}: the API refused: {one_line(error)}") from None
+    except InputError:
+        raise
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # of reading an answer
+        raise InputError(f"{whom}: the API's answer makes no sense ({one_line(error)}); check its address") from None
 
 
 def log_to_stderr() -> None:
@@ -212,36 +227,25 @@ def _ask_for_key(api: str) -> str:
     return key.strip()
 
 
-def _explain_refusal(key: str, tenant: str | None, api: str, settings: Settings) -> NoReturn:
-    """Tell a key that is not accepted from one that is, for another tenant."""
-    import prefect
-    from prefect.exceptions import AuthorizationError
-
-    client = prefect.Client(api_key=key)
-    client.tenant_id = None
-    try:
-        ask("Prefect", lambda: client.tenant_id, settings)
-    except AuthorizationError:
-        raise InputError(f"PREFECT_USER_TOKEN: {api} does not accept the key; set it to a valid one") from None
-    raise InputError(f"PREFECT__CLOUD__TENANT_ID: the key is not for tenant {tenant}; unset it, or set it to the key's")
-
-
 def _save(client: Any) -> None:  # noqa: ANN401  prefect.Client
     """Save the log-in as Prefect does, but whole or not at all, and never readable by others."""
     place = client._auth_file
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent) as folder:  # 0700
-        client._auth_file = Path(folder) / place.name
-        client._auth_file.touch(mode=0o600)
-        if place.exists():
-            shutil.copyfile(place, client._auth_file)
-        client.save_auth_to_disk()
-        client._auth_file.replace(place)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent) as folder:  # 0700
+            client._auth_file = Path(folder) / place.name
+            client._auth_file.touch(mode=0o600)
+            if place.exists():
+                shutil.copyfile(place, client._auth_file)
+            client.save_auth_to_disk()
+            client._auth_file.replace(place)
+    except OSError as error:
+        raise InputError(f"the log-in cannot be kept in {place}: {error.strerror}; make it writable") from None
     client._auth_file = place
 
 
 def one_line(error: BaseException) -> str:
-    """The part of an API's error that says what happened: GraphQL's message, or the innermost cause."""
+    """What an error says happened, without what is around it: GraphQL's message, or the innermost cause."""
     if isinstance(error, requests.RequestException):
         return _reason(error)
     if error.args and isinstance(error.args[0], list):  # GraphQL's errors

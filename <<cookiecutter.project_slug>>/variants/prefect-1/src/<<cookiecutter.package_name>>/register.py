@@ -10,12 +10,13 @@ import platform
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .connect import ask, explained, log_in, log_to_stderr, make_project
+from .connect import ask, explained, log_in, log_to_stderr, make_project, one_line
 from .download import without_secrets
 from .errors import InputError
 from .settings import Settings, load_settings, saturn_url
@@ -129,16 +130,18 @@ def run_flow(parameters: dict[str, str], *, watch: bool) -> int:
 def _watch(run_id: str) -> int:
     from prefect.backend.flow_run import FlowRunView, watch_flow_run
 
+    def entries() -> Iterator[Any]:
+        yield from watch_flow_run(run_id)
+        time.sleep(LOG_DELAY)
+        yield from FlowRunView.from_flow_run_id(run_id).get_logs()
+
     shown = set()
     with explained("Prefect"):
-        for entry in watch_flow_run(run_id):
-            shown.add(entry)
-            log.log(entry.level, "%s %s", entry.timestamp.in_tz("local").format("HH:mm:ss"), entry.message)
-        time.sleep(LOG_DELAY)
-        run = FlowRunView.from_flow_run_id(run_id)
-        for entry in run.get_logs():
+        for entry in entries():
             if entry not in shown:
+                shown.add(entry)
                 log.log(entry.level, "%s %s", entry.timestamp.in_tz("local").format("HH:mm:ss"), entry.message)
+        run = FlowRunView.from_flow_run_id(run_id)
     log.info("%s: %s", type(run.state).__name__, run.state.message)
     return 0 if run.state.is_successful() else 1
 
@@ -200,14 +203,18 @@ def _store(flow: Any, settings: Settings, saturn: str | None, environment: dict[
 
     # With all of this package in it, as a notebook's flow holds all of its notebook: it runs where the package is not.
     cloudpickle.register_pickle_by_value(sys.modules[str(__package__)])
+    try:
+        cloudpickle.dumps(flow)
+    except Exception as error:  # what cannot be pickled raises what it likes
+        raise InputError(
+            f"the flow cannot be pickled ({one_line(error)}); what data.py and model.py hold must be, "
+            "or else be opened in their functions"
+        ) from None
     if saturn:
         from prefect_saturn import PrefectCloudIntegration
 
         integration = PrefectCloudIntegration(prefect_cloud_project_name=settings.prefect_project)
-        try:
-            ask("Saturn", lambda: integration.register_flow_with_saturn(flow=flow), settings)
-        except (KeyError, TypeError) as error:
-            raise InputError(f"BASE_URL: {saturn} does not answer as Saturn does (no {error}); check it") from None
+        ask("Saturn", lambda: integration.register_flow_with_saturn(flow=flow), settings)
     else:
         flow.storage = Local()
         flow.run_config = UniversalRun()
