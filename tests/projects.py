@@ -102,7 +102,7 @@ def own_environment(home: Path) -> dict[str, str | None]:
         name: None
         for name in os.environ
         if name.startswith(("PREFECT_", "SATURN_", "XDG_"))
-        or name in ("BASE_URL", "DATA_URL", "TRIALS_URL", "CACHE_DIR", "DOWNLOAD_TIMEOUT", "API_TIMEOUT", "COOKIECUTTER_CONFIG")
+        or name in ("BASE_URL", "DATA_URL", "TRIALS_URL", "CACHE_DIR", "DOWNLOAD_TIMEOUT", "COOKIECUTTER_CONFIG")
     }
     # What is downloaded once is shared by all: uv's and pre-commit's caches hold no settings.
     real_home = Path("~").expanduser()
