@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
+<% if cookiecutter.prefect_version == "1" %>
+from dataclasses import dataclass, field
+<% else %>
 from dataclasses import dataclass
+<% endif %>
 from pathlib import Path
 
 import platformdirs
@@ -33,6 +37,10 @@ class Settings:
         git_token_block: Name of a Secret block in Prefect that holds the git remote's token (`GIT_TOKEN_BLOCK`).
 <% endif %>
         username: Whose flow it is (`SATURN_USERNAME`, else the local user's name).
+<% if cookiecutter.prefect_version == "1" %>
+        prefect_key: Prefect's API key (`PREFECT_USER_TOKEN`).
+        api_timeout: Seconds that Prefect or Saturn may take over one step (`API_TIMEOUT`).
+<% endif %>
     """
 
     data: str | None
@@ -44,6 +52,10 @@ class Settings:
     git_token_block: str | None
 <% endif %>
     username: str
+<% if cookiecutter.prefect_version == "1" %>
+    prefect_key: str | None = field(repr=False)
+    api_timeout: float
+<% endif %>
 
     @property
     def flow_name(self) -> str:
@@ -78,9 +90,30 @@ def load_settings() -> Settings:
         git_token_block=os.environ.get("GIT_TOKEN_BLOCK") or None,
 <% endif %>
         username=os.environ.get("SATURN_USERNAME") or _local_user(),
+<% if cookiecutter.prefect_version == "1" %>
+        prefect_key=os.environ.get("PREFECT_USER_TOKEN") or None,
+        api_timeout=_seconds("API_TIMEOUT", default=60.0),
+<% endif %>
     )
 
 
+<% if cookiecutter.prefect_version == "1" %>
+def saturn_url() -> str | None:
+    """Where Saturn is (`BASE_URL`), where it is configured; its token (`SATURN_TOKEN`) stays in the environment.
+
+    Raises:
+        InputError: When one of the two variables is set and not the other.
+    """
+    missing = [name for name in ("BASE_URL", "SATURN_TOKEN") if not os.environ.get(name)]
+    if len(missing) == 1:
+        raise InputError(f"{missing[0]}: not set; Saturn needs BASE_URL and SATURN_TOKEN, Prefect alone neither")
+    if missing:
+        return None
+    os.environ["BASE_URL"] = os.environ["BASE_URL"].rstrip("/")  # prefect-saturn takes it from there, and so only
+    return os.environ["BASE_URL"]
+
+
+<% endif %>
 def _seconds(variable: str, default: float) -> float:
     text = os.environ.get(variable) or str(default)
     try:
