@@ -34,7 +34,7 @@ class Settings:
         download_timeout: Seconds that a download may stall (`DOWNLOAD_TIMEOUT`).
         prefect_project: The Prefect project (`PREFECT_CLOUD_PROJECT_NAME`, else the one chosen at generation).
 <% if cookiecutter.prefect_version == "3" %>
-        git_token_block: Name of a Secret block in Prefect that holds the git remote's token (`GIT_TOKEN_BLOCK`).
+        git_block: Block in Prefect that lets a run clone a private remote, as type/name (`GIT_BLOCK`).
 <% endif %>
         username: Whose flow it is (`SATURN_USERNAME`, else the local user's name).
 <% if cookiecutter.prefect_version == "1" %>
@@ -49,7 +49,7 @@ class Settings:
     download_timeout: float
     prefect_project: str
 <% if cookiecutter.prefect_version == "3" %>
-    git_token_block: str | None
+    git_block: str | None
 <% endif %>
     username: str
 <% if cookiecutter.prefect_version == "1" %>
@@ -87,7 +87,7 @@ def load_settings() -> Settings:
         download_timeout=_seconds("DOWNLOAD_TIMEOUT", default=60.0),
         prefect_project=os.environ.get("PREFECT_CLOUD_PROJECT_NAME") or PREFECT_PROJECT,
 <% if cookiecutter.prefect_version == "3" %>
-        git_token_block=os.environ.get("GIT_TOKEN_BLOCK") or None,
+        git_block=os.environ.get("GIT_BLOCK") or None,
 <% endif %>
         username=os.environ.get("SATURN_USERNAME") or _local_user(),
 <% if cookiecutter.prefect_version == "1" %>
