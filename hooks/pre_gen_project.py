@@ -23,22 +23,26 @@ MAX_TEXT = 500
 # such a name would hide or replace what it needs. tests/test_answers.py compares this with what is installed.
 TAKEN = frozenset(
     """
-    aiosqlite alembic amplitude amplitude_analytics annotated_doc annotated_types anyio apprise asgi_lifespan
-    ast_serialize async_timeout asyncpg attr attrs beartype burner_redis cachetools certifi cffi cfgv
-    charset_normalizer click cloudpickle colorama coolname cronsim cryptography cyclopts dateparser dateparser_cli
-    dateparser_data dateparser_scripts dateutil distlib docker docket docstring_parser dotenv exceptiongroup fastapi
-    filelock flit_core fsspec graphviz greenlet griffe griffecli griffelib h11 h2 hpack httpcore httpx humanize
-    hyperframe identify idna iniconfig jinja2 jinja2_humanize_extension joblib jsonpatch jsonpatch_cli
-    jsonpatch_stubs jsonpointer jsonpointer_stubs jsonschema jsonschema_specifications key_value librt make mako
-    markdown markdown_it markdown_it_py markupsafe mdurl mypy mypy_extensions mypyc narwhals nodeenv numpy oauthlib
-    opentelemetry opentelemetry_api orjson packaging pandas pandas_stubs pathspec pip platformdirs pluggy pre_commit
-    prefect prometheus_client py py_key_value_aio pyarrow pycparser pydantic pydantic_core pydantic_extra_types
-    pydantic_settings pydocket pygments pytest python python3 python_dateutil python_discovery python_dotenv
-    python_json_logger python_slugify pythonjsonlogger pytz pytz_stubs pyyaml readchar redis referencing regex
-    requests requests_oauthlib requests_stubs rfc3339_validator rich rich_rst rpds rpds_py ruamel ruff scikit_learn
-    scipy semver setuptools shellingham six sklearn slugify sniffio sqlalchemy src starlette test tests
-    text_unidecode threadpoolctl toml typer types_pytz types_requests typing_extensions typing_inspection tzdata
-    tzlocal uncalled_for urllib3 uv uvicorn virtualenv websockets wheel whenever yaml
+    aiobotocore aioitertools aiosqlite alembic amplitude amplitude_analytics annotated_doc annotated_types anyio
+    apprise asgi_lifespan ast_serialize async_timeout asyncpg attr attrs beartype botocore box burner_redis
+    cachetools certifi cffi cfgv charset_normalizer click cloudpickle colorama coolname croniter cronsim
+    cryptography cyclopts cytoolz dask dask_saturn dateparser dateparser_cli dateparser_data dateparser_scripts
+    dateutil distlib distributed docker docket docstring_parser dotenv exceptiongroup fastapi filelock flit_core
+    fsspec graphviz greenlet griffe griffecli griffelib h11 h2 hpack httpcore httpx humanize hyperframe identify
+    idna importlib_resources iniconfig jinja2 jinja2_humanize_extension jmespath joblib jsonpatch jsonpatch_cli
+    jsonpatch_stubs jsonpointer jsonpointer_stubs jsonschema jsonschema_specifications key_value librt locket make
+    mako markdown markdown_it markdown_it_py markupsafe marshmallow marshmallow_dataclass marshmallow_oneofschema
+    mdurl msgpack mypy mypy_extensions mypyc narwhals nodeenv numpy oauthlib opentelemetry opentelemetry_api orjson
+    packaging pandas pandas_stubs partd pathspec pendulum pip platformdirs pluggy pre_commit prefect prefect_saturn
+    prometheus_client psutil py py_key_value_aio pyarrow pycparser pydantic pydantic_core pydantic_extra_types
+    pydantic_settings pydocket pygments pytest python python3 python_box python_dateutil python_discovery
+    python_dotenv python_json_logger python_slugify pythonjsonlogger pytz pytz_stubs pyyaml readchar redis
+    referencing regex requests requests_oauthlib requests_stubs rfc3339_validator rich rich_rst rpds rpds_py ruamel
+    ruff s3fs saturn_client saturnfs scikit_learn scipy semver setuptools shellingham six sklearn slugify sniffio
+    sortedcontainers sqlalchemy src starlette tabulate tblib test tests text_unidecode threadpoolctl tlz toml toolz
+    tornado typeguard typer types_pytz types_pyyaml types_requests typing_extensions typing_inspect
+    typing_inspection tzdata tzlocal uncalled_for urllib3 uv uvicorn virtualenv websockets wheel whenever wrapt yaml
+    yaml_stubs zict
     """.split()  # noqa: SIM905  as a list it would fill pages
 )
 

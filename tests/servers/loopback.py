@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 class LoopbackServer:
@@ -47,3 +50,49 @@ class QuietHandler(BaseHTTPRequestHandler):
 
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+
+class StandIn(LoopbackServer):
+    """Serves what a subclass answers, or else a fault.
+
+    Attributes:
+        fault: What it answers instead: a status as text, `html`, or `stall` for nothing at all.
+        spare: How many requests it still answers before the fault.
+    """
+
+    def __init__(self) -> None:
+        outer = self
+
+        class Handler(QuietHandler):
+            def handle_any(self) -> None:
+                body = self.body()
+                fault = outer.fault if outer.spare <= 0 else None
+                outer.spare -= 1
+                if fault == "stall":
+                    outer.left.wait(60)
+                    self.close_connection = True
+                elif fault == "html":
+                    self.answer(200, b"<html>welcome</html>", "text/html")
+                elif fault:
+                    self.answer(int(fault), b'{"detail": "Not Found"}')
+                else:
+                    self.answer(*outer.respond(self.command, self.path, self.headers, body))
+
+            do_GET = do_POST = do_PUT = handle_any  # noqa: N815  http.server's names
+
+        super().__init__(Handler)
+        self.fault: str | None = None
+        self.spare = 0
+        self.left = threading.Event()
+
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes, str]:
+        """Answer a request with a status, a body and the body's media type."""
+        raise NotImplementedError
+
+    def __exit__(self, *error: object) -> None:
+        self.left.set()
+        super().__exit__(*error)
+
+
+def as_json(status: int, content: Any) -> tuple[int, bytes, str]:
+    return status, json.dumps(content, default=str).encode(), "application/json"

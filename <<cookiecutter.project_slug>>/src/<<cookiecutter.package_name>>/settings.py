@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
+<% if cookiecutter.prefect_version == "1" %>
+from dataclasses import dataclass, field
+<% else %>
 from dataclasses import dataclass
+<% endif %>
 from pathlib import Path
 
 import platformdirs
@@ -30,9 +34,13 @@ class Settings:
         download_timeout: Seconds that a download may stall (`DOWNLOAD_TIMEOUT`).
         prefect_project: The Prefect project (`PREFECT_CLOUD_PROJECT_NAME`, else the one chosen at generation).
 <% if cookiecutter.prefect_version == "3" %>
-        git_token_block: Name of a Secret block in Prefect that holds the git remote's token (`GIT_TOKEN_BLOCK`).
+        git_block: Block in Prefect that lets a run clone a private remote, as type/name (`GIT_BLOCK`).
 <% endif %>
         username: Whose flow it is (`SATURN_USERNAME`, else the local user's name).
+<% if cookiecutter.prefect_version == "1" %>
+        prefect_key: Prefect's API key (`PREFECT_USER_TOKEN`).
+        api_timeout: Seconds that Prefect or Saturn may take over one step (`API_TIMEOUT`).
+<% endif %>
     """
 
     data: str | None
@@ -41,9 +49,13 @@ class Settings:
     download_timeout: float
     prefect_project: str
 <% if cookiecutter.prefect_version == "3" %>
-    git_token_block: str | None
+    git_block: str | None
 <% endif %>
     username: str
+<% if cookiecutter.prefect_version == "1" %>
+    prefect_key: str | None = field(repr=False)
+    api_timeout: float
+<% endif %>
 
     @property
     def flow_name(self) -> str:
@@ -75,12 +87,33 @@ def load_settings() -> Settings:
         download_timeout=_seconds("DOWNLOAD_TIMEOUT", default=60.0),
         prefect_project=os.environ.get("PREFECT_CLOUD_PROJECT_NAME") or PREFECT_PROJECT,
 <% if cookiecutter.prefect_version == "3" %>
-        git_token_block=os.environ.get("GIT_TOKEN_BLOCK") or None,
+        git_block=os.environ.get("GIT_BLOCK") or None,
 <% endif %>
         username=os.environ.get("SATURN_USERNAME") or _local_user(),
+<% if cookiecutter.prefect_version == "1" %>
+        prefect_key=os.environ.get("PREFECT_USER_TOKEN") or None,
+        api_timeout=_seconds("API_TIMEOUT", default=60.0),
+<% endif %>
     )
 
 
+<% if cookiecutter.prefect_version == "1" %>
+def saturn_url() -> str | None:
+    """Where Saturn is (`BASE_URL`), where it is configured; its token (`SATURN_TOKEN`) stays in the environment.
+
+    Raises:
+        InputError: When one of the two variables is set and not the other.
+    """
+    missing = [name for name in ("BASE_URL", "SATURN_TOKEN") if not os.environ.get(name)]
+    if len(missing) == 1:
+        raise InputError(f"{missing[0]}: not set; Saturn needs BASE_URL and SATURN_TOKEN, Prefect alone neither")
+    if missing:
+        return None
+    os.environ["BASE_URL"] = os.environ["BASE_URL"].rstrip("/")  # prefect-saturn takes it from there, and so only
+    return os.environ["BASE_URL"]
+
+
+<% endif %>
 def _seconds(variable: str, default: float) -> float:
     text = os.environ.get(variable) or str(default)
     try:

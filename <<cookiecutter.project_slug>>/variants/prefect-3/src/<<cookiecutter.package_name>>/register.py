@@ -209,8 +209,11 @@ def _where_the_code_is(settings: Settings, *, ask_remote: bool) -> tuple[dict[st
     elif _git("rev-parse", "HEAD") != remote:
         log.warning("git: HEAD is not what the remote's branch %s holds: runs will use what is there", branch)
     clone = {"id": "clone", "repository": _without_password(url), "branch": branch}
-    if settings.git_token_block:
-        clone["access_token"] = f"{{{{ prefect.blocks.secret.{settings.git_token_block} }}}}"
+    if settings.git_block:
+        kind, slash, name = settings.git_block.partition("/")
+        if not (kind and slash and name):
+            raise InputError(f"GIT_BLOCK: {settings.git_block!r} is not of the form type/name, say secret/git-token")
+        clone["access_token" if kind == "secret" else "credentials"] = f"{{{{ prefect.blocks.{kind}.{name} }}}}"
     return {f"{STEPS}.git_clone": clone}, _git("rev-parse", "--show-prefix") if top else ""
 
 

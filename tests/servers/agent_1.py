@@ -1,0 +1,28 @@
+"""Prefect 1's own Kubernetes agent, for one poll, with a cluster that prints the jobs it is given, one a line.
+
+A program for an environment that has Prefect 1; its arguments are the agent's labels.
+"""
+
+import json
+import sys
+from types import SimpleNamespace
+
+
+class Cluster:
+    """What the agent asks of Kubernetes."""
+
+    def list_namespaced_job(self, **_: object) -> SimpleNamespace:
+        return SimpleNamespace(items=[], metadata=SimpleNamespace(_continue=""))
+
+    def create_namespaced_job(self, namespace: str, body: dict) -> None:
+        assert namespace == "default"
+        print(json.dumps(body), file=sys.__stdout__, flush=True)
+
+
+client = SimpleNamespace(get_kubernetes_client=lambda *_, **__: Cluster())
+sys.modules["prefect.utilities.kubernetes"] = client  # type: ignore[assignment]
+sys.stdout = sys.stderr
+
+from prefect.agent.kubernetes import KubernetesAgent  # noqa: E402
+
+KubernetesAgent(labels=sys.argv[1:], max_polls=1).start()
