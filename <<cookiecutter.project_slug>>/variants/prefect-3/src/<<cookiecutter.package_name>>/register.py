@@ -16,7 +16,7 @@ from uuid import UUID
 import click
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId, TaskRunFilter, TaskRunFilterId
 from prefect.client.schemas.objects import WorkerStatus, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import LogSort
@@ -276,7 +276,7 @@ def _values(parameters: dict[str, str], schema: dict[str, Any]) -> dict[str, Any
 def _watch(flow_run_id: UUID, pool: str | None) -> int:
     """Follow a run, through a new client at each look, so that the API may be away for a while."""
     state, shown, told = "", 0, False
-    tasks: dict[UUID | None, str] = {}
+    tasks: dict[UUID | None, str] = {None: "the run"}
     started = answered = time.monotonic()
     ended = 0.0
     while True:
@@ -287,8 +287,10 @@ def _watch(flow_run_id: UUID, pool: str | None) -> int:
                 flow_run = client.read_flow_run(flow_run_id)
                 by_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
                 records = client.read_logs(by_run, offset=shown, sort=LogSort.TIMESTAMP_ASC)
-                for task in {record.task_run_id for record in records if record.task_run_id} - tasks.keys():
-                    tasks[task] = client.read_task_run(task).name
+                unknown = [each.task_run_id for each in records if each.task_run_id and each.task_run_id not in tasks]
+                if unknown:  # a task run becomes known through events, which may come after its logs
+                    of_tasks = TaskRunFilter(id=TaskRunFilterId(any_=unknown))
+                    tasks |= {task.id: task.name for task in client.read_task_runs(task_run_filter=of_tasks)}
                 has_worker = not pool or now - started < SECONDS_UNTIL_TOLD or _has_worker(client, pool)
         except UnavailableError as error:
             if now - answered > SECONDS_WITHOUT_API:
@@ -297,7 +299,7 @@ def _watch(flow_run_id: UUID, pool: str | None) -> int:
             continue
         answered = now
         for record in records:
-            level, task_name = logging.getLevelName(record.level), tasks.get(record.task_run_id, "the run")
+            level, task_name = logging.getLevelName(record.level), tasks.get(record.task_run_id, "a task")
             log.info("%s %-8s %s: %s", f"{record.timestamp:%H:%M:%S}", level, task_name, record.message)
         shown += len(records)
         current = flow_run.state
