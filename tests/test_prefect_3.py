@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -380,7 +381,9 @@ def test_no_key_of_an_active_profile_reaches_another_server_from_any_folder(pref
 @pytest.mark.parametrize(
     ("workspaces", "key", "wanted", "message"),
     [
-        (["acme/a"], "pnu_wrong", None, "PREFECT_API_KEY: "),
+        (["acme/a"], "pnu_wrong", None, "PREFECT_API_KEY: .* refuses it .401.; set a valid one, and connect again$"),
+        (["acme/a"], "pcu_old", None, "PREFECT_API_KEY: .*; it is one of Prefect Cloud 1, which is closed$"),
+        (["acme/a"], "hunter2", None, "PREFECT_API_KEY: .*; keys of Prefect Cloud begin with pnu_ or pnb_$"),
         ([], KEY, None, "PREFECT_API_KEY: its owner has no workspace"),
         (
             ["acme/a", "acme/b"],
@@ -402,7 +405,7 @@ def test_logging_in_to_prefect_cloud(prefect: Prefect, tmp_path, workspaces, key
         assert key not in result.stderr
         if message:
             assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
-            assert result.stderr.startswith(f"Error: {message}")
+            assert re.match(f"Error: {message}", result.stderr.strip())
             assert not (home / ".prefect" / "profiles.toml").exists()
             return
         assert result.returncode == 0, result.stderr
@@ -411,6 +414,34 @@ def test_logging_in_to_prefect_cloud(prefect: Prefect, tmp_path, workspaces, key
         later = prefect.run("connect", env={**environment, "PREFECT_API_KEY": None})
         assert later.returncode == 0, later.stderr
         assert "as before" in later.stderr
+
+
+def test_a_key_is_asked_for_on_a_terminal_and_not_shown(prefect: Prefect, another, tmp_path):
+    project = another(project_slug="asked")
+    merged = {**os.environ, **prefect.environment, "HOME": str(tmp_path)}
+    with PrefectCloud(prefect.url, KEY, ["acme/a", "acme/b"]) as cloud:
+        merged["PREFECT_CLOUD_API_URL"] = cloud.url + "/api"
+        environment = {name: value for name, value in merged.items() if value is not None}
+        controller, terminal = pty.openpty()
+        process = subprocess.Popen(
+            [project.command, "connect"], stdin=terminal, stdout=terminal, stderr=terminal, env=environment
+        )
+        os.close(terminal)
+        shown = b""
+        deadline = time.monotonic() + 60
+        answers = [(b"API key of Prefect Cloud", KEY), (b"Workspace (acme/a, acme/b)", "acme/b")]
+        while time.monotonic() < deadline:
+            try:
+                shown += os.read(controller, 4096)
+            except OSError:  # the terminal is closed: the process has ended
+                break
+            if answers and answers[0][0] in shown:
+                os.write(controller, answers.pop(0)[1].encode() + b"\n")
+        assert process.wait(10) == 0, shown
+        os.close(controller)
+    assert KEY.encode() not in shown
+    assert b"For a local server press Enter" in shown
+    assert cloud.workspaces["acme/b"][1].encode() in shown
 
 
 def test_an_existing_log_in_is_used_where_the_user_names_its_profile(prefect: Prefect, another, tmp_path):

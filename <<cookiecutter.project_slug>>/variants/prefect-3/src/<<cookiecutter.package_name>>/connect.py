@@ -266,10 +266,17 @@ def _log_in() -> Connection:
         key = click.prompt("API key of Prefect Cloud", default="", hide_input=True, show_default=False, err=True)
     if not key:
         raise InputError(NOT_CONNECTED)
-    workspace = _choose_workspace(asyncio.run(_read_workspaces(key)))
-    return Connection(
-        f"{PREFECT_CLOUD_API_URL.value()}/accounts/{workspace.account_id}/workspaces/{workspace.workspace_id}", key
-    )
+    try:
+        workspaces = asyncio.run(_read_workspaces(key))
+    except UnavailableError:
+        raise
+    except InputError as error:
+        kind = "it is one of Prefect Cloud 1, which is closed" if key.startswith("pcu_") else ""
+        kind = kind or ("" if key.startswith(("pnu_", "pnb_")) else "keys of Prefect Cloud begin with pnu_ or pnb_")
+        raise InputError(f"{error}; {kind}" if kind else str(error)) from None
+    workspace = _choose_workspace(workspaces)
+    cloud = PREFECT_CLOUD_API_URL.value()
+    return Connection(f"{cloud}/accounts/{workspace.account_id}/workspaces/{workspace.workspace_id}", key)
 
 
 async def _read_workspaces(key: str) -> list[Workspace]:
