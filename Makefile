@@ -22,7 +22,7 @@ lint: $(VENV)/.installed
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 lock: $(VENV)/.installed
-	@$(BIN)/python tools/lock.py
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/lock.py
 
 bench: $(VENV)/.installed
 	@test -f "$(SEED)" -a -f "$(LOG)" || \

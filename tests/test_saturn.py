@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,10 +148,33 @@ def test_what_saturn_would_refuse_is_told_in_one_line_and_nothing_is_made(accoun
     assert account.prefect.get("/deployments/filter", {"deployments": {"name": {"any_": ["on-saturn"]}}}) == []
 
 
-def test_a_worker_on_saturn_runs_the_flow_and_its_trial_is_read_from_here(account: Account, trials_store):
-    """From the recipe alone: clone, install the locked requirements, run, in an empty folder."""
-    account.saturn.environment.update(trials_store.environment)
-    env = {**trials_store.environment, "TRIALS_URL": trials_store.url}
+def test_a_worker_on_saturn_runs_the_flow_and_its_trial_is_read_from_here(account: Account, s3: str):
+    """From the recipe alone: clone, install the locked requirements, run, in an empty folder.
+
+    Before that, what the README says of trials in S3: s3fs among the dependencies, `make lock`, commit and push.
+    """
+    project = account.project
+    metadata = project.path / "pyproject.toml"
+    metadata.write_text(metadata.read_text().replace("dependencies = [\n", 'dependencies = [\n  "s3fs",\n', 1))
+    before = project.text("requirements.txt")
+    locked = project.run("make", "lock", env=account.prefect.environment)
+    assert locked.returncode == 0, locked.stderr
+    removed = set(re.findall(r"^\S+==\S+", before, re.M)) - set(
+        re.findall(r"^\S+==\S+", project.text("requirements.txt"), re.M)
+    )
+    assert len(removed) < 5, removed  # what was tested stays
+    git(project.path, "commit", "-qam", "Keep trials in S3")
+    git(project.path, "push", "-q")
+    uv("pip", "install", "--quiet", "--python", project.python, "-r", project.path / "requirements.txt")
+
+    bucket = {
+        "AWS_ENDPOINT_URL": s3,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    account.saturn.environment.update(bucket)
+    env = {**bucket, "TRIALS_URL": "s3://store/on-saturn"}
     result = account.run("register", "--start", env=env)
     assert result.returncode == 0, result.stderr
     assert "created, started" in result.stderr
@@ -169,7 +193,7 @@ def test_a_worker_on_saturn_runs_the_flow_and_its_trial_is_read_from_here(accoun
     log = account.saturn.log("on-saturn-worker")
     assert KEY not in log
     assert str(account.project.path) not in log
-    assert not list(account.project.path.glob("trials/*"))
+    assert not list(project.path.glob("trials/*"))
 
 
 def dead(account: Account) -> bool:

@@ -6,16 +6,13 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 from commands import Commands, assert_refused, trial_of
-from conftest import existing
+from conftest import client_of, existing
 from projects import bake, lend_environment, uv
 
 TRIAL = {
@@ -300,39 +297,6 @@ def test_a_history_of_ten_thousand_trials(commands):
 
 
 # An object store.
-
-
-def client_of(address):
-    return boto3.client(
-        "s3",
-        endpoint_url=address,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory) -> Iterator[str]:
-    """The address of an S3 server on loopback, with the bucket `store`."""
-    log = (tmp_path_factory.mktemp("s3") / "log").open("w+")
-    command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        end = time.monotonic() + 60
-        while True:
-            log.seek(0)
-            address = next((word for word in log.read().split() if word.startswith("http://127.0.0.1:")), None)
-            if address is not None:
-                break
-            assert process.poll() is None, log.read()
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        client_of(address).create_bucket(Bucket="store")
-        yield address
-    finally:
-        process.kill()
-        process.wait(10)
 
 
 @pytest.fixture(scope="module")
