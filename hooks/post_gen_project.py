@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,7 +43,13 @@ def lay_variant(project: Path, prefect_version: str) -> None:
             file.replace(target)
     before.unlink(missing_ok=True)
     for variant in variants.glob("prefect-*"):
-        shutil.rmtree(variant)
+        # Not shutil: its import takes as long as all of this, and scaffolding is to be quick.
+        for path in sorted(variant.rglob("*"), reverse=True):
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink()
+        variant.rmdir()
     if not any(variants.iterdir()):
         variants.rmdir()
 
@@ -92,6 +96,8 @@ def run_command(command: list[str], project: Path) -> int:
     Returns:
         Its exit code; 124 when it took longer than the limit, 127 when it could not be started, 130 when interrupted.
     """
+    import subprocess  # here, as most scaffolding connects nothing, and is to be quick
+
     try:
         return subprocess.run(command, cwd=project, check=False, timeout=LIMIT).returncode
     except subprocess.TimeoutExpired:
