@@ -14,9 +14,22 @@ import pytest
 from filelock import FileLock
 from prefect_server import Prefect, background, free_port, wait_until
 from projects import PYTHONS, VARIANTS, Project, bake, find_python, lend_environment, own_environment, run
+from xdist.scheduler import LoadFileScheduling
 
 MISSING = [version for version in PYTHONS if find_python(version) is None]
 REQUIRED = os.environ.get("REQUIRE_PYTHONS", "").split()
+
+
+class Scheduler(LoadFileScheduling):
+    """Runs a file's tests in one process, and what needs the Prefect server in one, too: it takes long to start."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return "tests/test_prefect_3.py" if file.endswith("test_saturn.py") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduler:
+    return Scheduler(config, log)
 
 
 def pytest_report_header() -> str:
@@ -90,7 +103,7 @@ def existing(variant: str, version: str | None = None) -> tuple[str, str]:
     return variant, version
 
 
-# Variant 3 on a real server. What uses these is of one xdist group, so that each is there once.
+# Variant 3 on a real server, of which there is one, as Scheduler above sees to.
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,6 @@ from servers.loopback import StandIn
 from servers.prefect_1 import PrefectAPI
 from servers.saturn_1 import IMAGE, LABELS, SaturnAPI
 
-pytestmark = pytest.mark.xdist_group("prefect-1")
-
 KEY, TOKEN = "pcu_Secret-of-Ann", "Secret-of-Saturn"  # only the stand-ins take them
 AGENT = Path(__file__).parent / "servers" / "agent_1.py"
 FLOW = "ann-ticket-model-evaluation"

@@ -23,8 +23,6 @@ from projects import ROOT, Project, run
 from servers.loopback import LoopbackServer, QuietHandler
 from servers.prefect_cloud import PrefectCloud, Recorder
 
-pytestmark = pytest.mark.xdist_group("prefect-3")
-
 KEY = "pnu_0123456789abcdefSECRET"
 STEPS = """get_trial_id get_ticket_data_batch get_target predict evaluate_model-mae evaluate_model-medae
 evaluate_model-mse evaluate_model-r2 get_trial_summary write_trial_summary""".split()

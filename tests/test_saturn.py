@@ -17,8 +17,6 @@ from projects import Project, find_python, run, uv
 from servers.prefect_cloud import PrefectCloud
 from servers.saturn import SaturnCloud
 
-pytestmark = pytest.mark.xdist_group("prefect-3")
-
 TOKEN = "saturn-0123456789-SECRET"
 KEY = "pnu_saturn0123456789SECRET"
 
