@@ -14,11 +14,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from prefect_server import Prefect, background, wait_until
+from prefect_server import Prefect, background, free_port, wait_until
 from projects import ROOT, Project, run
 from servers.loopback import LoopbackServer, QuietHandler
 from servers.prefect_cloud import PrefectCloud, Recorder
@@ -619,3 +620,36 @@ def test_a_run_without_a_worker_and_a_worker_killed_in_a_trial(prefect: Prefect,
         again = prefect.run("run", "--watch", project=project, limit=120)
     assert again.returncode == 0, again.stderr
     assert len([*(project.path / "trials").glob("*.json")]) == len(trials) + 1
+
+
+def test_the_server_stops_while_a_worker_runs_the_flow(prefect: Prefect, another, slow_log, tmp_path):
+    """The trial is kept all the same, and once the server is there again the same worker takes the next run."""
+    home = tmp_path / "home"
+    home.mkdir()
+    project = another(project_slug="outlived", schedule_hours="0")
+    environment = {**prefect.environment, "HOME": str(home)}
+    port = free_port()
+    logs = [tmp_path / "server.log", tmp_path / "server-again.log", tmp_path / "worker.log"]
+
+    def serve(log: Path):
+        return background(project, log, environment, "server", "--port", str(port))
+
+    with ExitStack() as running:
+        with serve(logs[0]):
+            wait_until(lambda: "Ctrl-C stops" in logs[0].read_text(), "the server")
+            assert prefect.run("register", project=project, env=environment).returncode == 0
+            running.enter_context(background(project, logs[2], environment, "worker"))
+            result = prefect.run("run", "--param", f"data={slow_log}", project=project, env=environment)
+            assert result.returncode == 0, result.stderr
+            assert SlowLog.asked.wait(90)
+        SlowLog.release.set()
+        trials = wait_until(lambda: [*(project.path / "trials").glob("*.json")], "the trial", limit=120)
+        assert [json.loads(trial.read_text())["data"]["num_obs"] for trial in trials] == [1]
+        away = prefect.run("run", project=project, env=environment)
+        assert (away.returncode, away.stderr.count("\n")) == (2, 1), away.stderr
+        assert f"cannot reach http://127.0.0.1:{port}/api" in away.stderr
+        running.enter_context(serve(logs[1]))
+        wait_until(lambda: "Ctrl-C stops" in logs[1].read_text(), "the server, again")
+        again = prefect.run("run", "--watch", project=project, env=environment, limit=200)
+        assert again.returncode == 0, again.stderr + logs[2].read_text()
+    assert len([*(project.path / "trials").glob("*.json")]) == 2
