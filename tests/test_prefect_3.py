@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 from prefect_server import Prefect, background, free_port, wait_until
 from projects import ROOT, Project, run
+from servers.git import PrivateGit
 from servers.loopback import LoopbackServer, QuietHandler
 from servers.prefect_cloud import PrefectCloud, Recorder
 
@@ -653,3 +654,52 @@ def test_the_server_stops_while_a_worker_runs_the_flow(prefect: Prefect, another
         again = prefect.run("run", "--watch", project=project, env=environment, limit=200)
         assert again.returncode == 0, again.stderr + logs[2].read_text()
     assert len([*(project.path / "trials").glob("*.json")]) == 2
+
+
+def test_a_run_clones_a_private_remote_with_a_token_that_only_prefects_block_holds(prefect: Prefect, another, tmp_path):
+    token = "ghp_0123456789SECRET"
+    project = another(project_slug="private", schedule_hours="0")
+    remotes = tmp_path / "remotes"
+    with PrivateGit(remotes, token, tmp_path) as remote:
+        environment = {
+            **prefect.environment,
+            "PREFECT_API_URL": prefect.url + "/api",
+            "GIT_SSL_CAINFO": str(remote.authority),
+            "GIT_TERMINAL_PROMPT": "0",
+            **{f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        }
+
+        def git(*arguments: str | Path, cwd: Path = project.path) -> None:
+            result = run("git", *arguments, cwd=cwd, env=environment)
+            assert result.returncode == 0, result.stderr
+
+        git("init", "-q", "--bare", "-b", "main", remotes / "private.git", cwd=tmp_path)
+        git("init", "-q", "-b", "main")
+        git("add", "-A")
+        git("commit", "-qm", "Begin")
+        # A person's own log-in, here in the remote's URL, must not find its way to Prefect.
+        git("remote", "add", "origin", f"{remote.url.replace('://', f'://ann:{token}@')}/private.git")
+        git("-c", "http.postBuffer=50000000", "push", "-q", "-u", "origin", "main")
+        save = "import sys; from prefect.blocks.system import Secret; Secret(value=sys.stdin.read()).save('git-token')"
+        subprocess.run(
+            [project.python, "-c", save],
+            input=token,
+            text=True,
+            check=True,
+            env={name: value for name, value in {**os.environ, **environment}.items() if value is not None},
+        )
+        assert prefect.run("connect", project=project, env=environment).returncode == 0
+        wrong = prefect.run("register", project=project, env={**environment, "GIT_BLOCK": "git-token"})
+        assert wrong.returncode == 2
+        assert "GIT_BLOCK: 'git-token' is not of the form type/name" in wrong.stderr
+        result = prefect.run("register", project=project, env={**environment, "GIT_BLOCK": "secret/git-token"})
+        assert result.returncode == 0, result.stderr
+        deployment = json.dumps(prefect.get("/deployments/name/ann-private/private"))
+        assert token not in deployment + result.stderr
+        assert "{{ prefect.blocks.secret.git-token }}" in deployment
+        log = tmp_path / "worker.log"
+        with background(project, log, environment, "worker"):
+            result = prefect.run("run", "--watch", project=project, env=environment, limit=200)
+        assert result.returncode == 0, result.stderr + log.read_text()
+        assert token not in result.stderr + log.read_text()
+        assert len(list((project.path / "trials").iterdir())) == 1
