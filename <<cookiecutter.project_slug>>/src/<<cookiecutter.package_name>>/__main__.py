@@ -39,7 +39,10 @@ def selection_options(command: Any) -> Any:  # noqa: ANN401  what click decorate
 @selection_options
 @click.option("--trials", metavar="DIR-or-URL", help="Where to keep the trial.  [default: TRIALS_URL, else trials/]")
 def evaluate(data: str | None, trials: str | None, **options: Any) -> None:  # noqa: ANN401
-    """Evaluate the model here and now, without Prefect; print the trial as JSON."""
+    """Evaluate the model here and now, without Prefect.
+
+    Prints the trial as JSON.
+    """
     from .pipeline import run_trial  # here, as pandas and scikit-learn take seconds that `--help` need not wait for
     from .selection import make_selection
 
@@ -70,7 +73,10 @@ def history(last: int, as_json: bool, trials: str | None) -> None:
 
 @cli.command()
 def connect() -> None:
-    """Log in and create the Prefect project; twice is as good as once."""
+    """Log in and create the Prefect project.
+
+    Twice is as good as once.
+    """
     from .connect import connect
 
     connect()
@@ -84,7 +90,10 @@ def register(dry_run: bool, start: bool) -> None:
 <% else %>
 def register(dry_run: bool) -> None:
 <% endif %>
-    """Register the flow with Saturn Cloud, where that is configured, and with Prefect."""
+    """Register the flow, with its schedule.
+
+    With Saturn, where that is configured, and then with Prefect.
+    """
     from .register import register
 
     register(dry_run=dry_run<% if cookiecutter.prefect_version == "3" %>, start=start<% endif %>)
@@ -118,7 +127,10 @@ def run(parameters: tuple[str, ...], watch: bool) -> int:
 @cli.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True, help="Where it listens.")
 def server(port: int) -> int:
-    """Run a local Prefect server, with this project pointed at it, until interrupted."""
+    """Run a local Prefect server until interrupted.
+
+    This project, and no other, is pointed at it.
+    """
     from .connect import serve
 
     return serve(port)
@@ -126,7 +138,10 @@ def server(port: int) -> int:
 
 @cli.command()
 def worker() -> None:
-    """Run a worker, which takes this project's runs, until interrupted."""
+    """Run a worker, which takes this project's runs.
+
+    Until interrupted.
+    """
     from .connect import work
 
     work()
