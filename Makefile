@@ -35,6 +35,6 @@ $(VENV)/.installed: requirements-dev.txt
 	@echo "Installing the template's own tools into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt || \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt || \
 	  { echo "The tools could not be installed: see pip's message above; is the package index reachable?" >&2; exit 1; }
 	@touch $@

@@ -132,11 +132,15 @@ def connect(project: Path, run: Runner = run_command) -> bool:
     return True
 
 
-def next_steps(project: Path, connected: bool) -> str:
+def next_steps(project: Path, prefect_version: str, connected: bool) -> str:
     """Say in a few lines what a person does first."""
-    steps = ["    make evaluate    # evaluate the model here and now: downloads the ticket log (2.4 MB) once"]
+    steps = [
+        "    git init && git add -A && git commit -m Generate    # a newer template is merged from here",
+        "    make evaluate    # evaluate the model here and now: downloads the ticket log (2.4 MB) once",
+    ]
     if not connected:
-        steps.append("    make connect     # log in to Prefect and create the Prefect project")
+        local = ", or first `make server` elsewhere for a local one" if prefect_version == "3" else ""
+        steps.append(f"    make connect     # log in to Prefect and create the Prefect project{local}")
     steps.append("    make register    # register the flow, with its schedule")
     return "\n".join(
         [f"\nYour project is in {project}. Next:\n", f"    cd {project.name}", *steps, "", "README.md says the rest."]
@@ -157,7 +161,7 @@ def main(answers: Mapping[str, str], project: Path) -> int:
     lay_variant(project, version)
     ask = (lambda: ask_on_terminal(project)) if sys.stdin.isatty() and sys.stdout.isatty() else None
     connected = wants_to_connect(version, os.environ, ask) and connect(project)
-    print(next_steps(project, connected))
+    print(next_steps(project, version, connected))
     return 0
 
 

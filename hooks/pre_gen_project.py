@@ -62,6 +62,7 @@ def find_problem(answers: Mapping[str, str]) -> str | None:
         "package_name": _package_problem,
         "description": _text_problem,
         "author_name": lambda answer: None if answer == "" else _text_problem(answer),
+        "prefect_version": lambda answer: None if answer in ("3", "1") else "is neither 3 nor 1; take 3",
         "prefect_project": _project_problem,
         "schedule_hours": _hours_problem,
     }

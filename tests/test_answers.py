@@ -65,6 +65,7 @@ def cookiecutter(folder: Path, **answers: str) -> subprocess.CompletedProcess[st
         ("prefect_project", "a/b", "will not do"),
         ("prefect_project", " a", "will not do"),
         ("prefect_project", "Prefect-x", "keeps for itself"),
+        ("prefect_version", "2", "is neither 3 nor 1"),
         ("schedule_hours", "", "whole number"),
         ("schedule_hours", "-1", "whole number"),
         ("schedule_hours", "1.5", "whole number"),

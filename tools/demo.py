@@ -116,8 +116,9 @@ def demo(folder: Path, data: str, keep: bool) -> None:
     say(f"Scaffolding the default project into {folder / SLUG}")
     project = scaffold(folder)
     command = str(project / ".venv" / "bin" / SLUG)
-    # A home of its own for Prefect: the demo leaves nothing in the user's.
-    os.environ.update(PREFECT_HOME=str(folder / "prefect"), PREFECT_WORKER_QUERY_SECONDS="2")
+    # A home of its own for Prefect, and a cache: the demo leaves nothing in the user's.
+    os.environ.update(PREFECT_HOME=str(folder / "prefect"), CACHE_DIR=str(folder / "cache"))
+    os.environ["PREFECT_WORKER_QUERY_SECONDS"] = "2"
     for name in [name for name in os.environ if name.startswith(("PREFECT_API_", "PREFECT_PROFILE", "PREFECT_CLOUD"))]:
         del os.environ[name]
     say("Installing its locked requirements (about 600 MB the first time)")
@@ -142,7 +143,8 @@ def demo(folder: Path, data: str, keep: bool) -> None:
         print(run([command, "history", "--last", "2"], project, "history failed"), end="")
         print(f"\nThe run's page: {page}")
         if keep:
-            print(f"The server stays up. To stop it: kill {server}")
+            print(f"The server stays up. To stop it: kill {server}. For the project's commands to find it:")
+            print(f"    export PREFECT_API_URL=http://127.0.0.1:{port}/api")
         else:
             print("It goes with the server, which ends now; `make demo KEEP=1` leaves that up to look at.")
     print(f"The project stays in {project}; its README.md says the rest.")

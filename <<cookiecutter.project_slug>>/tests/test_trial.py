@@ -28,6 +28,9 @@ def test_metrics_and_undefined_ones():
     values = {name: evaluate_model(actual, predicted, name) for name in ("mae", "medae", "mse", "r2")}
     assert values == {"mae": 1.0, "medae": 1.0, "mse": pytest.approx(5 / 3), "r2": pytest.approx(1 - 5 / 14)}
     assert evaluate_model(actual[:1], predicted[:1], "r2") is None
+    for wrong in (predicted[:2], predicted.replace(2.0, float("nan"))):
+        with pytest.raises(InputError, match="^predict: it gave [12] numbers for 3 tickets"):
+            evaluate_model(actual, wrong, "mae")
 
 
 def test_a_window_holds_its_start_and_not_its_end(tickets):

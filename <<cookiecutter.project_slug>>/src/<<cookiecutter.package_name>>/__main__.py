@@ -189,6 +189,9 @@ def run_command(command: click.Command) -> NoReturn:
     except click.Abort:
         click.echo("interrupted", err=True)
         status = 130
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        status = 2
     except click.ClickException as error:
         where = f" {error.ctx.info_name}" if isinstance(error, click.UsageError) and error.ctx else ""
         click.echo(f"Error:{where}: {error.format_message()}", err=True)

@@ -14,6 +14,7 @@ import pandas as pd
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import mean_absolute_error, mean_squared_error, median_absolute_error, r2_score
 
+from .errors import InputError
 from .selection import Selection
 
 METRICS = {
@@ -39,11 +40,21 @@ def evaluate_model(y_true: pd.Series[float], y_pred: pd.Series[float], metric_na
 
     Returns:
         The metric; None where it is not defined, as R2 of one row.
+
+    Raises:
+        InputError: When there is not one number each.
     """
+    # As arrays: what scikit-learn would first import to look at a Series takes longer than the metric.
+    actual, predicted = np.asarray(y_true, dtype=float), np.asarray(y_pred, dtype=float)
+    for function, values in (("get_target", actual), ("predict", predicted)):
+        numbers = int(np.isfinite(values).sum())
+        if values.shape != actual.shape or numbers != len(actual):
+            raise InputError(
+                f"{function}: it gave {numbers} numbers for {len(actual)} tickets; it must give one for each"
+            )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
-        # As arrays: what scikit-learn would first import to look at a Series takes longer than the metric.
-        return _finite(METRICS[metric_name](np.asarray(y_true), np.asarray(y_pred)))
+        return _finite(METRICS[metric_name](actual, predicted))
 
 
 def get_trial_summary(

@@ -32,7 +32,7 @@ def run_trial(selection: Selection, *, trials: str, flow: str) -> dict[str, Any]
     trial_id = get_trial_id()
     tickets = get_ticket_data_batch(selection)
     if tickets.empty:
-        log.info("no ticket was closed in the window %s: nothing to evaluate", selection.window)
+        log.info("no ticket was closed in the window %s: nothing to evaluate", selection.period)
         return None
     actuals = get_target(tickets)
     preds = predict(tickets)
@@ -51,5 +51,5 @@ def run_trial(selection: Selection, *, trials: str, flow: str) -> dict[str, Any]
         model=MODEL_NAME,
     )
     place = write_trial_summary(summary, trials)
-    log.info("trial %s: %s", summary["id"], f"kept in {place}" if place else "not kept, as TRIALS_URL says")
+    log.info("trial %s: %s", summary["id"], f"kept in {place}" if place else "not kept anywhere")
     return summary

@@ -44,6 +44,11 @@ class Selection:
             return None
         return {"from": _stamp(self.closed_from), "to": _stamp(self.closed_to)}
 
+    @property
+    def period(self) -> str:
+        """The window in words."""
+        return f"from {self.closed_from or 'the beginning'} to {self.closed_to or 'the end'}"
+
     def draw(self, tickets: pd.DataFrame, closed_at: str) -> pd.DataFrame:
         """Take the window's tickets, then the batch out of them, without replacement.
 
@@ -100,7 +105,7 @@ def make_selection(
     if closed_last is not None:
         if start or end:
             raise InputError("closed_last: a window is already set by closed_from or closed_to; give one or the other")
-        end = _time("now", now or datetime.now(timezone.utc))
+        end = _time("now", now or datetime.now(timezone.utc).replace(microsecond=0))
         assert end is not None
         try:
             start = end - parse_span("closed_last", closed_last)

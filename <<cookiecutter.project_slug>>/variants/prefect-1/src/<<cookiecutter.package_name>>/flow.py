@@ -91,7 +91,7 @@ def get_ticket_data_batch(**parameters: Any) -> pd.DataFrame:  # noqa: ANN401  a
     selection = read_parameters(named, now=datetime.fromtimestamp(start.timestamp(), timezone.utc))
     tickets = get_tickets(selection)
     if tickets.empty:
-        raise signals.SKIP(f"no ticket was closed in the window {selection.window}: nothing to evaluate")
+        raise signals.SKIP(f"no ticket was closed in the window {selection.period}: nothing to evaluate")
     tickets.attrs["selection"] = selection
     return tickets
 

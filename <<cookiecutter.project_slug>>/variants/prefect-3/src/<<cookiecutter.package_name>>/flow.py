@@ -139,7 +139,7 @@ def evaluate_selection(selection: Selection) -> dict[str, Any] | None:
     trial_id = get_trial_id()
     sample_ticket_df = get_ticket_data_batch(selection)
     if sample_ticket_df.empty:
-        get_run_logger().info("no ticket was closed in the window %s: nothing to evaluate", selection.window)
+        get_run_logger().info("no ticket was closed in the window %s: nothing to evaluate", selection.period)
         return None
     actuals = get_target(sample_ticket_df)
     preds = predict(sample_ticket_df)

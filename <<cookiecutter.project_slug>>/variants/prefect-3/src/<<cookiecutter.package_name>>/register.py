@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import time
 from datetime import datetime, timedelta, timezone
@@ -34,7 +35,7 @@ from .settings import SCHEDULE_HOURS, SLUG, Settings, load_settings, project_fol
 SECONDS_FOR_GIT = 60
 SECONDS_FOR_A_WORKER = 600  # until a run that no worker takes is left to itself
 SECONDS_WITHOUT_API = 60  # that a watched run's API may be away
-SECONDS_UNTIL_TOLD = 15  # that no worker is online
+SECONDS_UNTIL_TOLD = 8  # that no worker is online
 SECONDS_FOR_LAST_LOGS = 3
 SECONDS_BETWEEN_LOOKS = 1.0
 # Midnight UTC: registering again then moves no run, and a day's window is a day.
@@ -186,9 +187,10 @@ def _where_the_code_is(settings: Settings, *, ask_remote: bool) -> tuple[dict[st
     """How a run gets at the code: the step that fetches it, and the project's folder within what it fetches."""
     local = {f"{STEPS}.set_working_directory": {"directory": str(project_folder())}}
     try:
-        top = _git("rev-parse", "--show-toplevel")
         url = _git("remote", "get-url", "origin")
+        _git("ls-files", "--error-unmatch", "pyproject.toml")  # or it is another project's repository
     except (subprocess.CalledProcessError, FileNotFoundError):
+        log.info("runs take the code from this folder, as it has no git remote: %s", project_folder())
         return local, ""
     try:
         branch = _git("symbolic-ref", "--short", "HEAD")
@@ -200,7 +202,7 @@ def _where_the_code_is(settings: Settings, *, ask_remote: bool) -> tuple[dict[st
         else:
             remote = _git("rev-parse", f"refs/remotes/origin/{branch}")
     except subprocess.CalledProcessError as error:
-        reason = " ".join(error.stderr.split()) or "it has no such branch"
+        reason = re.sub(r"//[^/@\s]+@", "//", " ".join(error.stderr.split())) or "it has no such branch"
         raise InputError(f"git: cannot read {branch} of the remote origin: {reason}; push it first") from None
     except subprocess.TimeoutExpired:
         raise InputError(f"git: the remote origin did not answer within {SECONDS_FOR_GIT} s; try again later") from None
@@ -209,12 +211,13 @@ def _where_the_code_is(settings: Settings, *, ask_remote: bool) -> tuple[dict[st
     elif _git("rev-parse", "HEAD") != remote:
         log.warning("git: HEAD is not what the remote's branch %s holds: runs will use what is there", branch)
     clone = {"id": "clone", "repository": _without_password(url), "branch": branch}
+    log.info("runs take the code from the branch %s of %s", branch, clone["repository"])
     if settings.git_block:
         kind, slash, name = settings.git_block.partition("/")
         if not (kind and slash and name):
             raise InputError(f"GIT_BLOCK: {settings.git_block!r} is not of the form type/name, say secret/git-token")
         clone["access_token" if kind == "secret" else "credentials"] = f"{{{{ prefect.blocks.{kind}.{name} }}}}"
-    return {f"{STEPS}.git_clone": clone}, _git("rev-parse", "--show-prefix") if top else ""
+    return {f"{STEPS}.git_clone": clone}, _git("rev-parse", "--show-prefix")
 
 
 def _git(*arguments: str) -> str:
@@ -299,8 +302,10 @@ def _watch(flow_run_id: UUID, pool: str | None) -> int:
             continue
         answered = now
         for record in records:
+            # A traceback is on the run's page for who wants it.
+            message = record.message.partition("\nTraceback (most recent")[0]
             level, task_name = logging.getLevelName(record.level), tasks.get(record.task_run_id, "a task")
-            log.info("%s %-8s %s: %s", f"{record.timestamp:%H:%M:%S}", level, task_name, record.message)
+            log.info("%s %-8s %s: %s", f"{record.timestamp:%H:%M:%S}", level, task_name, message)
         shown += len(records)
         current = flow_run.state
         assert current is not None
