@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO_DIR ?= build/demo
-DATA ?=
-KEEP ?=
+export DEMO_DIR ?= build/demo
+export DATA ?=
+export KEEP ?=
 TESTS ?=
 
 SEED ?=
@@ -12,7 +12,7 @@ LOG ?=
 
 .PHONY: demo test lint lock bench
 demo: $(VENV)/.installed
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/demo.py --into "$(DEMO_DIR)" --data "$(DATA)" --keep "$(KEEP)"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/demo.py --into "$$DEMO_DIR" --data "$$DATA" --keep "$$KEEP"
 
 test: $(VENV)/.installed lint
 	@echo "Running the tests: about ten minutes on two cores ..."

@@ -125,7 +125,7 @@ def connect(project: Path, run: Runner = run_command) -> bool:
         code = run(["make", "--no-print-directory", target, *python], project)
         if code != 0:
             print(
-                f"The project is complete, but {problem} ({code}). To try again: cd {project.name} && make connect",
+                f"The project is complete, but {problem} ({'no make' if code == 127 else code}). To try again: cd {project.name} && make connect",
                 file=sys.stderr,
             )
             return False

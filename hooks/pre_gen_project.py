@@ -43,6 +43,7 @@ TAKEN = frozenset(
     tornado typeguard typer types_pytz types_pyyaml types_requests typing_extensions typing_inspect
     typing_inspection tzdata tzlocal uncalled_for urllib3 uv uvicorn virtualenv websockets wheel whenever wrapt yaml
     yaml_stubs zict
+    activate deactivate
     """.split()  # noqa: SIM905  as a list it would fill pages
 )
 
@@ -96,6 +97,8 @@ def _name_problem(answer: str) -> str | None:
         return "is empty; give a name"
     if len(answer) > MAX_NAME:
         return f"is longer than {MAX_NAME} characters; shorten it"
+    if answer == "conftest" or answer.startswith(("test_", "test-")):
+        return "is the name of a test module; choose another"
     name = answer.replace("-", "_")
     if name in sys.stdlib_module_names:
         return "is the name of a module of Python itself; choose another"
@@ -123,8 +126,13 @@ def _project_problem(answer: str) -> str | None:
     if problem:
         return problem
     # What Prefect 3 refuses in the name of a work pool (prefect.types.names), and what no table could show.
-    if answer != answer.strip() or len(answer) > MAX_NAME or any(c in "/%&<>" or ord(c) < 32 for c in answer):
-        return f"will not do; use up to {MAX_NAME} characters in one line, none of / % & < >, no space at an end"
+    if (
+        answer != answer.strip()
+        or answer.startswith("-")
+        or len(answer) > MAX_NAME
+        or any(c in "/%&<>" or ord(c) < 32 for c in answer)
+    ):
+        return f"will not do; use up to {MAX_NAME} characters in one line, none of / % & < >, no - in front, no space at an end"
     if answer.lower().startswith("prefect"):
         return "begins with 'prefect', which Prefect keeps for itself; choose another"
     return None

@@ -32,7 +32,7 @@ evaluate_model-mse evaluate_model-r2 get_trial_summary write_trial_summary""".sp
 
 def test_the_server_command_points_this_project_at_its_server_and_no_other(prefect: Prefect, another):
     profiles = prefect.home / ".prefect" / "profiles.toml"
-    assert f'[profiles.{prefect.project.slug}]\nPREFECT_API_URL = "{prefect.url}/api"' in profiles.read_text()
+    assert f'[profiles.project-{prefect.project.slug}]\nPREFECT_API_URL = "{prefect.url}/api"' in profiles.read_text()
     assert "active" not in profiles.read_text()
     assert profiles.stat().st_mode & 0o777 == 0o600
     result = prefect.run("run", project=another(project_slug="other"))
@@ -293,7 +293,7 @@ def test_the_hook_connects_where_the_environment_names_an_api(prefect: Prefect, 
     assert "created its work pool (process)" in result.stderr
     assert "make connect" not in result.stdout
     assert prefect.get("/work_pools/hooked")["type"] == "process"
-    assert "[profiles.hooked]" in (prefect.home / ".prefect" / "profiles.toml").read_text()
+    assert "[profiles.project-hooked]" in (prefect.home / ".prefect" / "profiles.toml").read_text()
     project = Project(tmp_path / "hooked", "hooked", "hooked")
     assert prefect.run("connect", project=project).returncode == 0
 

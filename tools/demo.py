@@ -116,11 +116,12 @@ def demo(folder: Path, data: str, keep: bool) -> None:
     say(f"Scaffolding the default project into {folder / SLUG}")
     project = scaffold(folder)
     command = str(project / ".venv" / "bin" / SLUG)
+    others = ("BASE_URL", "TRIALS_URL", "DATA_URL", "GIT_BLOCK")
+    for name in [name for name in os.environ if name.startswith(("PREFECT_", "SATURN_")) or name in others]:
+        del os.environ[name]
     # A home of its own for Prefect, and a cache: the demo leaves nothing in the user's.
     os.environ.update(PREFECT_HOME=str(folder / "prefect"), CACHE_DIR=str(folder / "cache"))
     os.environ["PREFECT_WORKER_QUERY_SECONDS"] = "2"
-    for name in [name for name in os.environ if name.startswith(("PREFECT_API_", "PREFECT_PROFILE", "PREFECT_CLOUD"))]:
-        del os.environ[name]
     say("Installing its locked requirements (about 600 MB the first time)")
     run(["make", "--no-print-directory", "setup"], project, "the requirements could not be installed")
     say("Evaluating the model, without Prefect")

@@ -29,7 +29,7 @@ def test_metrics_and_undefined_ones():
     assert values == {"mae": 1.0, "medae": 1.0, "mse": pytest.approx(5 / 3), "r2": pytest.approx(1 - 5 / 14)}
     assert evaluate_model(actual[:1], predicted[:1], "r2") is None
     for wrong in (predicted[:2], predicted.replace(2.0, float("nan"))):
-        with pytest.raises(InputError, match="^predict: it gave [12] numbers for 3 tickets"):
+        with pytest.raises(InputError, match=r"^predict: it gave [12] numbers for 3 tickets"):
             evaluate_model(actual, wrong, "mae")
 
 

@@ -13,6 +13,8 @@ class UnavailableError(InputError):
 
 def without_secrets(url: str) -> str:
     """The URL without user, password, query and fragment: what may be shown, and kept in a trial."""
+    if "::" in url:  # a chain of addresses, each with secrets of its own
+        return f"{url.partition('://')[0]}://..."
     try:
         parts = urlsplit(url)
     except ValueError:  # what cannot be taken apart might hold a secret anywhere

@@ -75,21 +75,25 @@ def load_settings() -> Settings:
     Raises:
         InputError: When a variable's value will not do.
     """
-    load_dotenv(project_folder() / ".env")
+    path = project_folder() / ".env"
+    try:
+        load_dotenv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: it cannot be read ({error}); mend or remove it") from None
     trials = os.environ.get("TRIALS_URL") or "trials"
     if "://" not in trials and trials != "none":
-        trials = str(project_folder() / Path(trials).expanduser())
+        trials = str(project_folder() / _folder("TRIALS_URL", trials))
     cache = os.environ.get("CACHE_DIR")
     return Settings(
         data=os.environ.get("DATA_URL") or None,
         trials=trials,
-        cache=Path(cache).expanduser() if cache else platformdirs.user_cache_path(SLUG),
+        cache=_folder("CACHE_DIR", cache) if cache else platformdirs.user_cache_path(SLUG),
         download_timeout=_seconds("DOWNLOAD_TIMEOUT", default=60.0),
-        prefect_project=os.environ.get("PREFECT_CLOUD_PROJECT_NAME") or PREFECT_PROJECT,
+        prefect_project=_name("PREFECT_CLOUD_PROJECT_NAME") or PREFECT_PROJECT,
 <% if cookiecutter.prefect_version == "3" %>
         git_block=os.environ.get("GIT_BLOCK") or None,
 <% endif %>
-        username=os.environ.get("SATURN_USERNAME") or _local_user(),
+        username=_name("SATURN_USERNAME") or _local_user(),
 <% if cookiecutter.prefect_version == "1" %>
         prefect_key=os.environ.get("PREFECT_USER_TOKEN") or None,
         api_timeout=_seconds("API_TIMEOUT", default=60.0),
@@ -114,6 +118,21 @@ def saturn_url() -> str | None:
 
 
 <% endif %>
+def _name(variable: str) -> str | None:
+    """The name in a variable, where it is set; Prefect's names lack some characters, and `prefect` at their start."""
+    name = os.environ.get(variable)
+    if name and (set(name) & set("/%&<>\n") or name.lower().startswith("prefect") or name.startswith("-")):
+        raise InputError(f"{variable}: {name!r} will not do for Prefect; none of / % & < >, nor - or prefect in front")
+    return name or None
+
+
+def _folder(variable: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{variable}: {text}: {error}; give a folder that is there") from None
+
+
 def _seconds(variable: str, default: float) -> float:
     text = os.environ.get(variable) or str(default)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -141,6 +142,9 @@ def _parse(content: bytes | Exception) -> dict[str, Any]:
     }
     if not all(isinstance(value, kind) for kind, values in kinds.items() for value in values):
         raise ValueError("its values are not of a trial's types")
+    if not all(math.isfinite(number) for number in numbers):  # OverflowError for what no float can hold
+        raise ValueError("a metric is not finite")
+    json.dumps(trial, ensure_ascii=False, allow_nan=False).encode()  # what could not be shown
     return trial
 
 

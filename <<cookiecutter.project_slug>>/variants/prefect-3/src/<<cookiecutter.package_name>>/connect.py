@@ -20,6 +20,7 @@ from typing import NoReturn
 
 import click
 import httpx
+from dotenv import dotenv_values
 from prefect.client.cloud import CloudUnauthorizedError, get_cloud_client
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -32,7 +33,6 @@ from prefect.settings import (
     PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
-    PREFECT_CLOUD_API_URL,
     PREFECT_PROFILES_PATH,
     load_profiles,
     save_profiles,
@@ -40,8 +40,8 @@ from prefect.settings import (
 )
 from prefect.workers.process import ProcessWorker
 
-from .errors import InputError, UnavailableError
-from .settings import SLUG, load_settings
+from .errors import InputError, UnavailableError, without_secrets
+from .settings import SLUG, load_settings, project_folder
 
 SECONDS_TO_ANSWER = 45  # for all that a command asks of an API, retries included
 SECONDS_TO_START = 120  # for a local server
@@ -49,6 +49,8 @@ NOT_CONNECTED = (
     "PREFECT_API_URL: no Prefect is configured; for Prefect Cloud set PREFECT_API_KEY and run "
     f"`{SLUG} connect`, or start a local server with `make server`"
 )
+PROFILE = f"project-{SLUG}"  # no name that a user would give to a profile
+CLOUD = "https://api.prefect.cloud/api"
 log = logging.getLogger(__name__)
 
 
@@ -61,13 +63,20 @@ class Connection:
     auth_string: str = field(default="", repr=False)
 
     @property
+    def shown(self) -> str:
+        """The URL as it may be shown."""
+        return without_secrets(self.url)
+
+    @property
     def environment(self) -> dict[str, str]:
         """Variables that make a Prefect process use this connection, and no key of another profile.
 
         An empty variable counts as set, for Prefect: it hides what a profile says.
         """
         return {
-            "PREFECT_PROFILE": SLUG if _stored() else "ephemeral",
+            "PREFECT_PROFILE": PROFILE if _stored() else "ephemeral",
+            "PREFECT_CLOUD_API_URL": _cloud_url(),
+            "PREFECT_CLIENT_CUSTOM_HEADERS": os.environ.get("PREFECT_CLIENT_CUSTOM_HEADERS") or "{}",
             "PREFECT_API_URL": self.url,
             "PREFECT_API_KEY": self.key,
             "PREFECT_API_AUTH_STRING": self.auth_string,
@@ -82,12 +91,16 @@ def find_connection() -> Connection | None:
     """
     load_settings()  # for .env
     url, key = os.environ.get("PREFECT_API_URL"), os.environ.get("PREFECT_API_KEY")
+    in_file = dotenv_values(project_folder() / ".env")
+    if url and url != in_file.get("PREFECT_API_URL") and key == in_file.get("PREFECT_API_KEY"):
+        key = None  # the file's key is for another address than the environment's
     auth_string = os.environ.get("PREFECT_API_AUTH_STRING")
     stored = _stored()
     if url and not (stored and stored.url == url):
         return Connection(url, key or "", auth_string or "")
     if stored:
-        return Connection(stored.url, key if key and (url or _is_cloud(stored.url)) else stored.key, stored.auth_string)
+        key = key if key and (url or _is_cloud(stored.url)) else stored.key
+        return Connection(stored.url, key, auth_string if url and auth_string else stored.auth_string)
     return None
 
 
@@ -106,14 +119,18 @@ def connect() -> None:
     Raises:
         InputError: When there is nothing to connect to, or it does not let us in.
     """
-    connection = find_connection() or _log_in()
+    load_settings()  # for .env
+    stored = _stored()
+    key, named = os.environ.get("PREFECT_API_KEY"), os.environ.get("PREFECT_PROFILE")
+    asked = not os.environ.get("PREFECT_API_URL") and (named or (key and not (stored and _is_cloud(stored.url))))
+    connection = (None if asked else find_connection()) or _log_in()
     with open_client(connection) as client:
         make_project(client)
-    if connection == _stored():
-        log.info("connected to %s, as before", connection.url)
+    if connection == stored:
+        log.info("connected to %s, as before", connection.shown)
     else:
         _store(connection)
-        log.info("connected to %s: kept as the Prefect profile %s", connection.url, SLUG)
+        log.info("connected to %s: kept as the Prefect profile %s", connection.shown, PROFILE)
 
 
 @contextmanager
@@ -132,13 +149,13 @@ def open_client(connection: Connection | None = None) -> Iterator[SyncPrefectCli
     use_connection(connection)
     limits = {PREFECT_API_REQUEST_TIMEOUT: 15.0, PREFECT_CLIENT_MAX_RETRIES: 2}
     with (
-        _told_in_one_line(connection.url),
+        _told_in_one_line(connection.shown),
         time_limit(SECONDS_TO_ANSWER),
         temporary_settings(limits),
         get_client(sync_client=True) as client,
     ):
         if not _is_cloud(connection.url):
-            _check_version(client, connection.url)
+            _check_version(client, connection.shown)
         yield client
 
 
@@ -151,6 +168,11 @@ def make_project(client: SyncPrefectClient) -> WorkPool:
     name = load_settings().prefect_project
     try:
         pool = client.read_work_pool(name)
+        if pool.type != "process" and not pool.is_managed_pool:
+            raise InputError(
+                f"PREFECT_CLOUD_PROJECT_NAME: the work pool {name} is one of type {pool.type}, and a worker of this "
+                "project needs `process`; choose another name"
+            )
         log.info("Prefect project %s: work pool (%s) is there already", name, pool.type)
         return pool
     except ObjectNotFound:
@@ -185,7 +207,8 @@ def serve(port: int) -> int:
                 f"port: {port} cannot be had ({error.strerror}); take another, `make server PORT={port % 65535 + 1}`, "
                 f"or, if it is a Prefect server already, PREFECT_API_URL=http://127.0.0.1:{port}/api {SLUG} connect"
             ) from None
-    connection = Connection(f"http://127.0.0.1:{port}/api")
+    auth_string = os.environ.get("PREFECT_SERVER_API_AUTH_STRING", "")
+    connection = Connection(f"http://127.0.0.1:{port}/api", auth_string=auth_string)
     use_connection(connection)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # a local server has no need to call home
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
@@ -212,7 +235,7 @@ def work() -> NoReturn:
     """
     with open_client() as client:
         make_project(client)
-    arguments = ["worker", "start", "--pool", load_settings().prefect_project, "--type", "process"]
+    arguments = ["worker", "start", f"--pool={load_settings().prefect_project}", "--type", "process"]
     os.execv(sys.executable, [sys.executable, "-m", "prefect", *arguments])  # noqa: S606
 
 
@@ -275,13 +298,12 @@ def _log_in() -> Connection:
         kind = kind or ("" if key.startswith(("pnu_", "pnb_")) else "keys of Prefect Cloud begin with pnu_ or pnb_")
         raise InputError(f"{error}; {kind}" if kind else str(error)) from None
     workspace = _choose_workspace(workspaces)
-    cloud = PREFECT_CLOUD_API_URL.value()
-    return Connection(f"{cloud}/accounts/{workspace.account_id}/workspaces/{workspace.workspace_id}", key)
+    return Connection(f"{_cloud_url()}/accounts/{workspace.account_id}/workspaces/{workspace.workspace_id}", key)
 
 
 async def _read_workspaces(key: str) -> list[Workspace]:
-    url = PREFECT_CLOUD_API_URL.value()
-    # Whatever profile is active, it has no part in this: a header of its own, say.
+    url = _cloud_url()
+    use_connection(Connection(url))  # whatever profile is active has no part in this: a header of its own, say
     with _told_in_one_line(url), time_limit(SECONDS_TO_ANSWER), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 2}):
         async with get_cloud_client(host=url, api_key=key) as client:
             return await client.read_workspaces()
@@ -303,7 +325,12 @@ def _choose_workspace(workspaces: list[Workspace]) -> Workspace:
 
 
 def _is_cloud(url: str) -> bool:
-    return url.startswith(str(PREFECT_CLOUD_API_URL.value()))
+    return url.startswith(_cloud_url())
+
+
+def _cloud_url() -> str:
+    """Where Prefect Cloud is: the environment may say so, but no profile and no file of the current folder."""
+    return os.environ.get("PREFECT_CLOUD_API_URL") or CLOUD
 
 
 def _check_version(client: SyncPrefectClient, url: str) -> None:
@@ -327,9 +354,8 @@ def _told_in_one_line(url: str) -> Iterator[None]:
     except (CloudUnauthorizedError, PrefectHTTPStatusError, httpx.HTTPStatusError) as error:
         status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 401
         if status in (401, 403):
-            raise InputError(
-                f"PREFECT_API_KEY: {url} refuses it ({status}); set a valid one, and connect again"
-            ) from None
+            name = "PREFECT_API_KEY" if _is_cloud(url) else "PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
+            raise InputError(f"{name}: {url} refuses it ({status}); set a valid one, and connect again") from None
         detail = error.response.text[:200].replace("\n", " ") if isinstance(error, httpx.HTTPStatusError) else ""
         raise InputError(f"PREFECT_API_URL: {url} answered {status} {detail}; look at the server's log") from None
     except (TimeIsUpError, httpx.TimeoutException):
@@ -342,7 +368,7 @@ def _told_in_one_line(url: str) -> Iterator[None]:
         ) from None
 
 
-def _stored(name: str = SLUG) -> Connection | None:
+def _stored(name: str = PROFILE) -> Connection | None:
     """The connection that a profile holds; by default the project's own."""
     profile = _profiles().get(name)
     if not profile or not profile.get("PREFECT_API_URL"):
@@ -355,7 +381,7 @@ def _stored(name: str = SLUG) -> Connection | None:
 def _profiles() -> dict[str, dict[str, str]]:
     try:
         profiles = load_profiles(include_defaults=False)
-    except ValueError as error:
+    except (ValueError, AttributeError, TypeError) as error:
         path = PREFECT_PROFILES_PATH.value()
         raise InputError(f"{path}: it cannot be read ({str(error).splitlines()[0]}); mend or remove it") from None
     return {name: profiles[name].to_environment_variables() for name in profiles.names}
@@ -363,7 +389,7 @@ def _profiles() -> dict[str, dict[str, str]]:
 
 def _store(connection: Connection) -> None:
     """Keep the connection as the project's profile, in a file for its owner alone; the active profile stays."""
-    path = Path(PREFECT_PROFILES_PATH.value())
+    path = Path(PREFECT_PROFILES_PATH.value()).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(f".{os.getpid()}")
     # Prefect rewrites the whole file: two at once must not lose each other's profiles, nor a kill all of them.
@@ -371,7 +397,7 @@ def _store(connection: Connection) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         profiles = load_profiles(include_defaults=False)
         profiles.update_profile(
-            SLUG,
+            PROFILE,
             {
                 PREFECT_API_URL: connection.url,
                 PREFECT_API_KEY: connection.key or None,

@@ -165,12 +165,10 @@ def evaluate_selection(selection: Selection) -> dict[str, Any] | None:
 @selection_options
 def command(**options: Any) -> None:  # noqa: ANN401
     """Evaluate the model here and now, as a run of Prefect; print the trial as JSON."""
-    from << cookiecutter.package_name >>.connect import find_connection, use_connection
+    from << cookiecutter.package_name >>.connect import Connection, find_connection, use_connection
 
     make_selection(**options)  # refuses bad options before a run is made of them
-    connection = find_connection()
-    if connection:
-        use_connection(connection)
+    use_connection(find_connection() or Connection(""))  # none: a server in this process, whatever profile is active
     trial = evaluation_flow(**options)
     if trial is not None:
         click.echo(json.dumps(trial, indent=2, allow_nan=False))

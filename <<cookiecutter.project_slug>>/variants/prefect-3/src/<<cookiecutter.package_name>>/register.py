@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ import click
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId, TaskRunFilter, TaskRunFilterId
-from prefect.client.schemas.objects import WorkerStatus, WorkPool
+from prefect.client.schemas.objects import FlowRun, WorkerStatus, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import LogSort
 from prefect.exceptions import ObjectNotFound
@@ -41,6 +42,7 @@ SECONDS_BETWEEN_LOOKS = 1.0
 # Midnight UTC: registering again then moves no run, and a day's window is a day.
 ANCHOR = datetime(2024, 1, 1, tzinfo=timezone.utc)
 STEPS = "prefect.deployments.steps"
+SELECTION = {"batch_size", "all_tickets", "seed", "closed_from", "closed_to", "closed_last"}
 log = logging.getLogger(__name__)
 
 
@@ -71,6 +73,11 @@ def register(*, dry_run: bool, start: bool = False) -> None:
         saturn.apply_recipe(recipe, start=start)
     with open_client() as client:
         _fit_to_pool(deployment, make_project(client), settings)
+        with contextlib.suppress(NotRegisteredError):
+            for schedule in _registered(client).schedules:
+                if deployment["schedules"] and schedule.slug == "every" and not schedule.active:
+                    deployment["schedules"][0].active = False
+                    log.warning("the schedule was paused in Prefect, and stays so")
         flow_id = client.create_flow_from_name(settings.flow_name)
         deployment_id = client.create_deployment(flow_id=flow_id, **deployment)
         every = f"every {SCHEDULE_HOURS} hours" if SCHEDULE_HOURS else "without a schedule"
@@ -110,6 +117,10 @@ def run_flow(parameters: dict[str, str], *, watch: bool) -> int:
     with open_client() as client:
         deployment = _registered(client)
         values = _values(parameters, deployment.parameter_openapi_schema or {})
+        if SELECTION & values.keys():
+            from .selection import make_selection  # with pandas, which a run without parameters need not wait for
+
+            make_selection(None, **{name: value for name, value in values.items() if name in SELECTION})
         flow_run = client.create_flow_run_from_deployment(deployment.id, parameters=values)
         page = url_for("flow-run", flow_run.id)
     click.echo(page)
@@ -129,7 +140,12 @@ def _recipe(settings: Settings, deployment: dict[str, Any]) -> dict[str, Any]:
     connection = find_connection()
     if connection is None:
         raise InputError(NOT_CONNECTED)
-    return saturn.make_recipe(settings, connection, clone)
+    return saturn.make_recipe(settings, connection, clone, _folder_in_clone(deployment))
+
+
+def _folder_in_clone(deployment: dict[str, Any]) -> str:
+    """The project's folder in its repository: empty, or with a slash at its end."""
+    return str(deployment["entrypoint"]).rpartition(f"src/{__package__}/")[0]
 
 
 class NotRegisteredError(InputError):
@@ -164,7 +180,7 @@ def _deployment(settings: Settings, *, ask_remote: bool) -> dict[str, Any]:
     }
     data = settings.data and (str(Path(settings.data).resolve()) if Path(settings.data).exists() else settings.data)
     for name, value in {"TRIALS_URL": settings.trials, "DATA_URL": data}.items():
-        if value and without_secrets(value) == value:
+        if value and ("://" not in value or without_secrets(value) == value):
             environment[name] = value
         elif value:
             log.warning("%s may hold a secret, so Prefect is not told of it: set it where the worker runs", name)
@@ -189,6 +205,8 @@ def _where_the_code_is(settings: Settings, *, ask_remote: bool) -> tuple[dict[st
     try:
         url = _git("remote", "get-url", "origin")
         _git("ls-files", "--error-unmatch", "pyproject.toml")  # or it is another project's repository
+        if "://" not in url and not re.match(r"[^/]+:", url):  # a relative path is so from the repository's folder
+            url = str(Path(_git("rev-parse", "--show-toplevel"), url).resolve())
     except (subprocess.CalledProcessError, FileNotFoundError):
         log.info("runs take the code from this folder, as it has no git remote: %s", project_folder())
         return local, ""
@@ -241,8 +259,9 @@ def _without_password(url: str) -> str:
     if not user:
         return url
     log.warning("git: the remote's URL names a user: Prefect is told the URL without a password")
-    user = "" if parts.scheme.startswith("http") else user.partition(":")[0] + "@"
-    return urlunsplit(parts._replace(netloc=user + host))
+    if parts.scheme.startswith("http"):
+        return without_secrets(url)
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}@{host}"))
 
 
 def _fit_to_pool(deployment: dict[str, Any], pool: WorkPool, settings: Settings) -> None:
@@ -255,7 +274,10 @@ def _fit_to_pool(deployment: dict[str, Any], pool: WorkPool, settings: Settings)
         log.warning(
             "TRIALS_URL: Prefect Cloud's machines go away, and trials kept in a folder there with them; set a URL"
         )
-    install = {"requirements_file": "requirements.txt", "directory": "{{ clone.directory }}"}
+    install = {
+        "requirements_file": f"{_folder_in_clone(deployment)}requirements.txt",
+        "directory": "{{ clone.directory }}",
+    }
     deployment["pull_steps"].append({f"{STEPS}.pip_install_requirements": install})
     deployment["job_variables"]["env"].pop("DATA_URL", None)
 
@@ -287,7 +309,7 @@ def _watch(flow_run_id: UUID, pool: str | None) -> int:
         now = time.monotonic()
         try:
             with open_client() as client:
-                flow_run = client.read_flow_run(flow_run_id)
+                flow_run = _read_flow_run(client, flow_run_id)
                 by_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
                 records = client.read_logs(by_run, offset=shown, sort=LogSort.TIMESTAMP_ASC)
                 unknown = [each.task_run_id for each in records if each.task_run_id and each.task_run_id not in tasks]
@@ -326,6 +348,15 @@ def _watch(flow_run_id: UUID, pool: str | None) -> int:
             if now - started > SECONDS_FOR_A_WORKER:
                 log.error("no worker has taken the run within %d s; it stays scheduled", SECONDS_FOR_A_WORKER)
                 return 1
+
+
+def _read_flow_run(client: SyncPrefectClient, flow_run_id: UUID) -> FlowRun:
+    try:
+        return client.read_flow_run(flow_run_id)
+    except ObjectNotFound:
+        raise InputError(
+            f"the run {flow_run_id} is gone: somebody has deleted it; `{SLUG} run` makes another"
+        ) from None
 
 
 def _has_worker(client: SyncPrefectClient, pool: str) -> bool:

@@ -14,7 +14,7 @@ import requests
 import yaml
 
 from .connect import Connection, TimeIsUpError, time_limit
-from .errors import InputError, UnavailableError
+from .errors import InputError, UnavailableError, without_secrets
 from .settings import Settings, project_folder
 
 if TYPE_CHECKING:
@@ -38,13 +38,14 @@ def is_configured() -> bool:
     return not missing
 
 
-def make_recipe(settings: Settings, connection: Connection, clone: dict[str, str]) -> dict[str, Any]:
+def make_recipe(settings: Settings, connection: Connection, clone: dict[str, str], folder: str) -> dict[str, Any]:
     """Complete saturn.yaml with what is known here.
 
     Args:
         settings: For the Prefect project, the worker's work pool.
         connection: The API that the worker asks for runs. Its key is not in the recipe: a Saturn secret holds it.
         clone: `repository` and `branch` of the git remote.
+        folder: The project's folder in it: empty, or with a slash at its end.
 
     Returns:
         The recipe.
@@ -52,21 +53,23 @@ def make_recipe(settings: Settings, connection: Connection, clone: dict[str, str
     Raises:
         InputError: When saturn.yaml is no recipe.
     """
-    path = project_folder() / RECIPE
+    if connection.shown != connection.url:
+        raise InputError(
+            "PREFECT_API_URL: it holds a password, and a recipe must not; set PREFECT_API_AUTH_STRING instead"
+        )
+    recipe = _read_recipe()
     try:
-        recipe: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         spec = recipe["spec"]
         repository = spec.setdefault("git_repositories", [{}])[0]
         repository |= {"url": clone["repository"], "reference": clone["branch"], "reference_type": "branch"}
-        spec["command"] += f" --pool {shlex.quote(settings.prefect_project)}"
+        spec["start_script"] = spec["start_script"].replace("/project/requirements", f"/project/{folder}requirements")
+        spec["command"] += f" --pool={shlex.quote(settings.prefect_project)}"
         spec.setdefault("environment_variables", {})["PREFECT_API_URL"] = connection.url
         if not connection.key:
             secrets = [secret for secret in spec.get("secrets", []) if secret["location"] != "PREFECT_API_KEY"]
             spec["secrets"] = secrets
-    except (OSError, yaml.YAMLError, KeyError, TypeError, IndexError) as error:
-        raise InputError(
-            f"{path}: no recipe of a deployment ({' '.join(str(error).split())}); see its first lines"
-        ) from None
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise InputError(f"{RECIPE}: no recipe of a deployment ({error!r}); see its first lines") from None
     if urlsplit(connection.url).hostname in ("127.0.0.1", "localhost", "::1"):
         log.warning("PREFECT_API_URL: Saturn Cloud cannot reach %s, which is this machine", connection.url)
     if "://" not in settings.trials and settings.trials != "none":
@@ -106,17 +109,28 @@ def apply_recipe(recipe: dict[str, Any], *, start: bool) -> None:
             done += ", started"
         elif not runs:
             done += ", not running: `register --start` starts it"
-        log.info("Saturn deployment %s: %s: %s", spec["name"], done, state.get("url") or _base_url())
+        log.info("Saturn deployment %s: %s: %s", spec["name"], done, state.get("url") or without_secrets(_base_url()))
 
 
 def delete_deployment() -> None:
     """Delete the deployment, where there is one."""
-    name = yaml.safe_load((project_folder() / RECIPE).read_text(encoding="utf-8"))["spec"]["name"]
+    name = _read_recipe()["spec"]["name"]
     with _open_client() as client:
         found = _find(client, name)
         if found:
             client.delete("deployment", found["state"]["id"])
         log.info("Saturn deployment %s: %s", name, "deleted" if found else "there is none")
+
+
+def _read_recipe() -> dict[str, Any]:
+    path = project_folder() / RECIPE
+    try:
+        recipe: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        recipe["spec"]["name"] += ""
+        return recipe
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: no recipe of a deployment ({reason}); see its first lines") from None
 
 
 def _base_url() -> str:
@@ -139,9 +153,9 @@ def _find(client: SaturnConnection, name: str) -> dict[str, Any] | None:
 def _open_client() -> Iterator[SaturnConnection]:
     from saturn_client.core import SaturnConnection, SaturnHTTPError  # here, as its import changes the logging
 
-    url = _base_url()
+    url = without_secrets(_base_url())
     try:
-        with time_limit(SECONDS_TO_ANSWER), SaturnConnection(url, os.environ["SATURN_TOKEN"]) as client:
+        with time_limit(SECONDS_TO_ANSWER), SaturnConnection(_base_url(), os.environ["SATURN_TOKEN"]) as client:
             yield client
     except SaturnHTTPError as error:
         if error.status_code in (401, 403):
