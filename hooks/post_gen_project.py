@@ -124,10 +124,9 @@ def connect(project: Path, run: Runner = run_command) -> bool:
     for target, problem in (("setup", "its requirements could not be installed"), ("connect", "it is not connected")):
         code = run(["make", "--no-print-directory", target, *python], project)
         if code != 0:
-            print(
-                f"The project is complete, but {problem} ({'no make' if code == 127 else code}). To try again: cd {project.name} && make connect",
-                file=sys.stderr,
-            )
+            code_or_cause = "no make" if code == 127 else code
+            again = f"cd {project.name} && make connect"
+            print(f"The project is complete, but {problem} ({code_or_cause}). To try again: {again}", file=sys.stderr)
             return False
     return True
 

@@ -132,7 +132,7 @@ def _project_problem(answer: str) -> str | None:
         or len(answer) > MAX_NAME
         or any(c in "/%&<>" or ord(c) < 32 for c in answer)
     ):
-        return f"will not do; use up to {MAX_NAME} characters in one line, none of / % & < >, no - in front, no space at an end"
+        return f"will not do; use up to {MAX_NAME} characters, none of / % & < >, no - in front, no space at an end"
     if answer.lower().startswith("prefect"):
         return "begins with 'prefect', which Prefect keeps for itself; choose another"
     return None

@@ -96,7 +96,7 @@ def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: 
     assert result.returncode == 0, result.stderr
     assert "Saturn deployment on-saturn-worker: created, not running: `register --start` starts it" in result.stderr
     assert f"{account.saturn.url}/dash/resource/deployment/" in result.stderr
-    assert "TRIALS_URL: Saturn's machines go away" in result.stderr.splitlines()[1]
+    assert "TRIALS_URL: Saturn's machines go away" in result.stderr.splitlines()[0]
     (deployment,) = account.saturn.deployments.values()
     assert deployment["spec"] == recipe["spec"]
     assert deployment["spec"]["git_repositories"][0]["url"] == str(account.remote)

@@ -60,6 +60,8 @@ def register(*, dry_run: bool, start: bool = False) -> None:
     """
     settings = load_settings()
     on_saturn = saturn.is_configured()
+    if on_saturn and "://" not in settings.trials and settings.trials != "none":
+        log.warning("TRIALS_URL: Saturn's machines go away, and trials kept in a folder there with them; set a URL")
     deployment = _deployment(settings, ask_remote=not dry_run)
     recipe = _recipe(settings, deployment) if on_saturn else None
     if dry_run:

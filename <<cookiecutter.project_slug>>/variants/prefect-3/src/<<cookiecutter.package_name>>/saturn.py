@@ -72,8 +72,6 @@ def make_recipe(settings: Settings, connection: Connection, clone: dict[str, str
         raise InputError(f"{RECIPE}: no recipe of a deployment ({error!r}); see its first lines") from None
     if urlsplit(connection.url).hostname in ("127.0.0.1", "localhost", "::1"):
         log.warning("PREFECT_API_URL: Saturn Cloud cannot reach %s, which is this machine", connection.url)
-    if "://" not in settings.trials and settings.trials != "none":
-        log.warning("TRIALS_URL: Saturn's machines go away, and trials kept in a folder there with them; set a URL")
     return recipe
 
 
