@@ -267,6 +267,20 @@ def test_a_run_from_a_git_remote_uses_what_is_there_the_whole_package(prefect: P
     assert "changes here are not committed" in result.stderr
 
 
+def test_a_project_that_the_repository_around_it_does_not_hold_runs_from_its_folder(
+    prefect: Prefect, another, tmp_path
+):
+    """As `make demo` in a clone of the template: the remote there is not the project's."""
+    project = another(project_slug="inside")
+    for command in (("init", "-q", "-b", "main"), ("remote", "add", "origin", "https://127.0.0.1:9/other.git")):
+        assert run("git", *command, cwd=tmp_path).returncode == 0
+    result = prefect.run("register", "--dry-run", project=project)
+    assert result.returncode == 0, result.stderr
+    assert "runs take the code from this folder" in result.stderr
+    (step,) = json.loads(result.stdout)["deployment"]["pull_steps"]
+    assert step == {"prefect.deployments.steps.set_working_directory": {"directory": str(project.path)}}
+
+
 def test_the_flow_file_alone_runs_with_the_options_of_evaluate(prefect: Prefect, registered: Project):
     command = (registered.python, "-m", f"{registered.package}.flow", "--data", "sample", "--seed", "1")
     result = registered.run(*command, env=prefect.environment)
@@ -500,6 +514,42 @@ class OtherApi(QuietHandler):
             self.answer(503, b"{}", Retry_After="3600")
 
     do_GET = do_POST = handle_any  # noqa: N815  names of http.server
+
+
+def test_a_key_goes_nowhere_but_to_prefect_cloud_or_where_the_environment_says(prefect: Prefect, another, tmp_path):
+    """Neither the folder one happens to be in nor the active profile says where Prefect Cloud is, or adds a header."""
+    project = another(project_slug="careful")
+    home, folder = tmp_path / "home", tmp_path / "folder"
+    (home / ".prefect").mkdir(parents=True)
+    folder.mkdir()
+    with Recorder(prefect.url) as recorder, PrefectCloud(prefect.url, KEY, ["acme/a"]) as cloud:
+        (folder / "prefect.toml").write_text(f'[cloud]\napi_url = "{recorder.url}/api"\n')
+        (home / ".prefect" / "profiles.toml").write_text(
+            f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{recorder.url}/api"\nPREFECT_API_KEY = "{KEY}"\n'
+            f'PREFECT_CLIENT_CUSTOM_HEADERS = \'{{"X-Mine": "{KEY}"}}\'\n'
+        )
+        environment = {"HOME": str(home), "PREFECT_CLOUD_API_URL": cloud.url + "/api", "PREFECT_API_KEY": KEY}
+        result = prefect.run("connect", project=project, env=environment, cwd=folder)
+        assert result.returncode == 0, result.stderr
+        assert not any("X-Mine" in headers for _, _, headers in cloud.requests)
+        unconnected = {**prefect.environment, "HOME": str(home), "PREFECT_API_URL": None}
+        (home / ".prefect" / "profiles.toml").write_text(
+            f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{recorder.url}/api"\nPREFECT_API_KEY = "{KEY}"\n'
+        )
+        flow = project.run(project.python, "-m", "careful.flow", "--data", "sample", env=unconnected, cwd=folder)
+        assert flow.returncode == 0, flow.stderr
+        assert recorder.requests == []
+
+
+def test_from_a_local_server_a_key_leads_to_prefect_cloud(prefect: Prefect, another, tmp_path):
+    project = another(project_slug="moving")
+    local = {"HOME": str(tmp_path), "PREFECT_API_URL": prefect.url + "/api"}
+    assert prefect.run("connect", project=project, env=local).returncode == 0
+    with PrefectCloud(prefect.url, KEY, ["acme/a"]) as cloud:
+        environment = {"HOME": str(tmp_path), "PREFECT_CLOUD_API_URL": cloud.url + "/api"}
+        result = prefect.run("connect", project=project, env={**environment, "PREFECT_API_KEY": KEY})
+        assert result.returncode == 0, result.stderr
+        assert cloud.workspaces["acme/a"][1] in result.stderr
 
 
 @pytest.mark.parametrize(
