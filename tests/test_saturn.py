@@ -100,7 +100,7 @@ def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: 
     (deployment,) = account.saturn.deployments.values()
     assert deployment["spec"] == recipe["spec"]
     assert deployment["spec"]["git_repositories"][0]["url"] == str(account.remote)
-    assert deployment["spec"]["command"].endswith("--pool on-saturn")
+    assert deployment["spec"]["command"].endswith("--pool=on-saturn")
     assert [secret["name"] for secret in deployment["spec"]["secrets"]] == ["prefect-api-key"]
     again = account.run("register", env={"SATURN_BASE_URL": None, "BASE_URL": account.saturn.url + "/"})
     assert again.returncode == 0, again.stderr
