@@ -1,57 +1,24 @@
-"""Keeps the chosen variant's files, connects the project to Prefect, and says what comes next.
+"""Connects the project to Prefect, and says what comes next.
 
 Whatever fails here, the project stays: cookiecutter would remove it if this ended with an error.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
 
-# The answers as data, as in pre_gen_project.py.
-ANSWERS = r"""<< cookiecutter | tojson >>"""
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # scaffolding is to be quick: nothing is imported that Python has not imported at its start
+    from collections.abc import Callable, Mapping
+
+    Runner = Callable[[list[str], str], int]
+
+PREFECT_VERSION = "<< cookiecutter.prefect_version >>"  # checked by now: 1 or 3
 
 # What in the environment says that the user wants to be connected, by variant.
 CREDENTIALS = {"3": ("PREFECT_API_KEY", "PREFECT_API_URL"), "1": ("PREFECT_USER_TOKEN", "PREFECT__CLOUD__API")}
 LIMIT = 1200  # seconds for a command; installing over a slow line takes minutes
-
-Runner = Callable[[list[str], Path], int]
-
-
-def lay_variant(project: Path, prefect_version: str) -> None:
-    """Lay `variants/prefect-N` over the project and remove all variants.
-
-    Where the project was generated over itself with --skip-if-file-exists, cookiecutter has kept every file
-    that was there, and so does this.
-
-    Args:
-        project: The generated project's folder.
-        prefect_version: The answer "1" or "3".
-    """
-    variants = project / "variants"
-    before = variants / "before"
-    saved = project / ".cookiecutter.json"
-    skip = before.exists() and before.read_text() == str(saved.stat().st_mtime_ns)
-    chosen = variants / f"prefect-{prefect_version}"
-    for file in sorted(path for path in chosen.rglob("*") if path.is_file()):
-        target = project / file.relative_to(chosen)
-        if not (skip and target.exists()):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
-    before.unlink(missing_ok=True)
-    for variant in variants.glob("prefect-*"):
-        # Not shutil: its import takes as long as all of this, and scaffolding is to be quick.
-        for path in sorted(variant.rglob("*"), reverse=True):
-            if path.is_dir():
-                path.rmdir()
-            else:
-                path.unlink()
-        variant.rmdir()
-    if not any(variants.iterdir()):
-        variants.rmdir()
 
 
 def wants_to_connect(prefect_version: str, environment: Mapping[str, str], ask: Callable[[], bool] | None) -> bool:
@@ -78,11 +45,11 @@ def wants_to_connect(prefect_version: str, environment: Mapping[str, str], ask: 
     return ask is not None and ask()
 
 
-def ask_on_terminal(project: Path) -> bool:
+def ask_on_terminal(project: str) -> bool:
     """Say what connecting would do, and ask."""
     print(
         "Connecting now installs the locked requirements into "
-        f"{project.name}/.venv (about 600 MB),\nlogs in to Prefect, and creates the Prefect project there."
+        f"{os.path.basename(project)}/.venv (about 600 MB),\nlogs in to Prefect, and creates the Prefect project there."
     )
     try:
         return input("Connect now? [y/N] ").strip().lower() in ("y", "yes")
@@ -90,7 +57,7 @@ def ask_on_terminal(project: Path) -> bool:
         return False
 
 
-def run_command(command: list[str], project: Path) -> int:
+def run_command(command: list[str], project: str) -> int:
     """Run a command in the project; never raises.
 
     Returns:
@@ -108,7 +75,7 @@ def run_command(command: list[str], project: Path) -> int:
         return 130
 
 
-def connect(project: Path, run: Runner = run_command) -> bool:
+def connect(project: str, run: Runner = run_command) -> bool:
     """Install the project and run its own `connect`, which tells its errors in one line itself.
 
     Args:
@@ -118,51 +85,51 @@ def connect(project: Path, run: Runner = run_command) -> bool:
     Returns:
         Whether the project is connected.
     """
-    print(f"Installing the locked requirements into {project.name}/.venv, then connecting to Prefect ...", flush=True)
+    name = os.path.basename(project)
+    print(f"Installing the locked requirements into {name}/.venv, then connecting to Prefect ...", flush=True)
     # cookiecutter's own Python, where it will do; it may be newer than what the requirements are locked for.
     python = [f"PYTHON={sys.executable}"] if (3, 10) <= sys.version_info[:2] < (3, 14) else []
     for target, problem in (("setup", "its requirements could not be installed"), ("connect", "it is not connected")):
         code = run(["make", "--no-print-directory", target, *python], project)
         if code != 0:
             code_or_cause = "no make" if code == 127 else code
-            again = f"cd {project.name} && make connect"
+            again = f"cd {name} && make connect"
             print(f"The project is complete, but {problem} ({code_or_cause}). To try again: {again}", file=sys.stderr)
             return False
     return True
 
 
-def next_steps(project: Path, prefect_version: str, connected: bool) -> str:
+def next_steps(project: str, prefect_version: str, connected: bool) -> str:
     """Say in a few lines what a person does first."""
     steps = [
+        f"\nYour project is in {project}. Next:\n",
+        f"    cd {os.path.basename(project)}",
         "    git init && git add -A && git commit -m Generate    # a newer template is merged from here",
         "    make evaluate    # evaluate the model here and now: downloads the ticket log (2.4 MB) once",
     ]
     if not connected:
         local = ", or first `make server` elsewhere for a local one" if prefect_version == "3" else ""
         steps.append(f"    make connect     # log in to Prefect and create the Prefect project{local}")
-    steps.append("    make register    # register the flow, with its schedule")
     return "\n".join(
-        [f"\nYour project is in {project}. Next:\n", f"    cd {project.name}", *steps, "", "README.md says the rest."]
+        [*steps, "    make register    # register the flow, with its schedule", "", "README.md says the rest."]
     )
 
 
-def main(answers: Mapping[str, str], project: Path) -> int:
+def main(prefect_version: str, project: str) -> int:
     """Finish the project that cookiecutter has just written.
 
     Args:
-        answers: cookiecutter's answers by prompt.
+        prefect_version: The answer.
         project: The generated project's folder.
 
     Returns:
         0: a project that is not connected is a project all the same.
     """
-    version = answers["prefect_version"]
-    lay_variant(project, version)
     ask = (lambda: ask_on_terminal(project)) if sys.stdin.isatty() and sys.stdout.isatty() else None
-    connected = wants_to_connect(version, os.environ, ask) and connect(project)
-    print(next_steps(project, version, connected))
+    connected = wants_to_connect(prefect_version, os.environ, ask) and connect(project)
+    print(next_steps(project, prefect_version, connected))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(json.loads(ANSWERS), Path.cwd()))
+    sys.exit(main(PREFECT_VERSION, os.getcwd()))

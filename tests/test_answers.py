@@ -11,7 +11,7 @@ import pytest
 import yaml
 from projects import ANSWERS, ROOT, VARIANTS, Project, bake, lend_environment, run
 
-from template_extension import markdown, pre_gen_project, quoted
+from template_extension import MAX_NAME, TAKEN, markdown, quoted
 
 PROMPTS = [name for name in ANSWERS if not name.startswith("_")]
 AWKWARD = {
@@ -96,7 +96,7 @@ def test_a_replay_with_a_bad_answer_is_refused_by_the_hook(tmp_path):
     replay.write_text(json.dumps(answers))
     result = run("cookiecutter", ROOT, "-o", tmp_path, "--replay-file", replay)
     assert result.returncode == 1
-    assert "package_name: 'import' is a keyword of Python; choose another" in result.stderr.splitlines()
+    assert result.stdout.splitlines()[-1] == "package_name: 'import' is a keyword of Python; choose another"
     assert [path.name for path in tmp_path.iterdir()] == ["replay.json"]
 
 
@@ -128,7 +128,7 @@ def read_toml(project: Project) -> dict:
 def test_a_project_of_awkward_names_installs_and_passes_its_own_tests(tmp_path, installed, variant):
     text = "\n".join(AWKWARD.values())[:500]
     answers = {"project_name": text, "description": text, "author_name": text, "prefect_version": variant}
-    longest = "x" * pre_gen_project.MAX_NAME
+    longest = "x" * MAX_NAME
     project = bake(
         tmp_path,
         **answers,
@@ -158,15 +158,26 @@ def test_generating_again_with_skip_keeps_what_was_changed_and_restores_what_is_
     changed = [project.source / "flow.py", project.source / "data.py", project.path / "requirements.txt"]
     for path in changed:
         path.write_text("mine\n")
-    (project.source / "connect.py").unlink()
+    for path in (project.source / "connect.py", project.path / ".cookiecutter.json"):
+        path.unlink()
     again = ("cookiecutter", "--no-input", "-f", "-o", tmp_path, ROOT, f"prefect_version={variant}")
     result = run(*again, "--skip-if-file-exists")
     assert result.returncode == 0, result.stderr
     assert [path.read_text() for path in changed] == ["mine\n"] * 3
     assert (project.source / "connect.py").exists()
-    assert not (project.path / "variants").exists()
     assert run(*again).returncode == 0
     assert "mine\n" not in [path.read_text() for path in changed]
+
+
+def test_without_hooks_the_project_is_the_same(tmp_path, variant):
+    project = bake(tmp_path / "hooks", prefect_version=variant)
+    result = run(
+        "cookiecutter", "--no-input", "--accept-hooks", "no", "-o", tmp_path, ROOT, f"prefect_version={variant}"
+    )
+    assert result.returncode == 0, result.stderr
+    without = Project(tmp_path / project.slug)
+    assert without.files() == project.files()
+    assert all((without.path / name).read_bytes() == (project.path / name).read_bytes() for name in project.files())
 
 
 def test_every_prompt_asks_in_words(tmp_path):
@@ -203,5 +214,5 @@ def test_names_of_all_that_is_installed_are_taken(installed, variant):
         "print(*{n.lower().replace('-', '_') for n in [*p, *(d for ds in p.values() for d in ds)]})"
     )
     names = set(project.run(project.python, "-c", program).stdout.split()) - {project.package}
-    lacking = {name for name in names if name.isidentifier() and not name.startswith("_")} - pre_gen_project.TAKEN
-    assert not lacking, "add these to TAKEN in hooks/pre_gen_project.py: " + " ".join(sorted(lacking))
+    lacking = {name for name in names if name.isidentifier() and not name.startswith("_")} - TAKEN
+    assert not lacking, "add these to TAKEN in template_extension.py: " + " ".join(sorted(lacking))

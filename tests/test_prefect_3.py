@@ -320,7 +320,6 @@ def test_the_hook_never_costs_anyone_their_project(prefect: Prefect, tmp_path):
         "The project is complete, but it is not connected (2). To try again: cd kept && make connect" in result.stderr
     )
     assert (tmp_path / "kept" / "src" / "kept" / "flow.py").exists()
-    assert not (tmp_path / "kept" / "variants").exists()
 
 
 def test_a_key_is_nowhere_but_in_the_profile(prefect: Prefect, tmp_path):

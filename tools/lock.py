@@ -11,7 +11,7 @@ from pathlib import Path
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).resolve().parents[1]
-VARIANTS = ROOT / "<<cookiecutter.project_slug>>" / "variants"
+VARIANTS = ROOT / "variants"
 LOCKS = ("requirements.txt", "requirements-dev.txt")
 OWN = "uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --upgrade"
 

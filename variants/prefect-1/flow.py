@@ -1,6 +1,6 @@
 """The steps as tasks of a Prefect flow.
 
-`python -m << cookiecutter.package_name >>.flow` runs it here and now, without a server.
+As a program, `python -m PACKAGE.flow`, it runs here and now, without a server.
 """
 
 from __future__ import annotations

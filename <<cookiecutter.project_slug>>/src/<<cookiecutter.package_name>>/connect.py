@@ -1,0 +1,1 @@
+<< cookiecutter | variant_file("connect.py") >>

@@ -1,0 +1,1 @@
+<< cookiecutter | variant_file("flow.py") >>

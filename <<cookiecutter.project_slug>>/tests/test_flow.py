@@ -1,0 +1,1 @@
+<< cookiecutter | variant_file("test_flow.py") >>
