@@ -11,6 +11,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from commands import Commands
 from filelock import FileLock
 from prefect_server import Prefect, background, free_port, wait_until
 from projects import PYTHONS, VARIANTS, Project, bake, find_python, lend_environment, own_environment, run
@@ -104,6 +105,21 @@ def existing(variant: str, version: str | None = None) -> tuple[str, str]:
 
 
 # Variant 3 on a real server, of which there is one, as Scheduler above sees to.
+
+
+@pytest.fixture(scope="module")
+def commands_of_module(request: pytest.FixtureRequest, installed: Callable[[str, str], Project]) -> Iterator[Commands]:
+    """Quick commands of the default project; a module may set their Python by an indirect parameter."""
+    commands = Commands(installed(*existing("3", getattr(request, "param", None))))
+    yield commands
+    commands.close()
+
+
+@pytest.fixture
+def commands(commands_of_module: Commands, tmp_path: Path) -> Commands:
+    """The same, in a folder of the test's own."""
+    commands_of_module.folder = tmp_path
+    return commands_of_module
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from commands import Commands, assert_refused, trial_of
@@ -43,19 +42,6 @@ def look_slowly(self, **options):  # time for another process to come between lo
     return found
 pathlib.Path.exists = look_slowly
 """
-
-
-@pytest.fixture(scope="module")
-def commands_of_module(installed) -> Iterator[Commands]:
-    commands = Commands(installed(*existing("3")))
-    yield commands
-    commands.close()
-
-
-@pytest.fixture
-def commands(commands_of_module: Commands, tmp_path: Path) -> Commands:
-    commands_of_module.folder = tmp_path
-    return commands_of_module
 
 
 def write_at_once(commands, place, trials, before="", **env):

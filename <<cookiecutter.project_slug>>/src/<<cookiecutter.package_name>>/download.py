@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, UnavailableError, without_secrets
-from .files import write_whole
+from .files import keep, read_kept
 from .settings import load_settings
 
 if TYPE_CHECKING:  # imported where it is used: what reads a path need not wait for it
@@ -52,9 +49,9 @@ def fetch(url: str) -> tuple[bytes, Callable[[], None]]:
     if not url.lower().startswith(("http://", "https://")):
         raise InputError(f"data: {shown} is no http or https address; give one, or a path, or `sample`")
     settings = load_settings()
-    record_path = settings.cache / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"
-    record, cached = _cached(record_path)
-    conditions = {"If-None-Match": record.get("etag"), "If-Modified-Since": record.get("last_modified")}
+    path = settings.cache / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.download"
+    about, cached = read_kept(path) or ({}, None)
+    conditions = {"If-None-Match": about.get("etag"), "If-Modified-Since": about.get("last_modified")}
     headers = {name: value for name, value in conditions.items() if value}
     try:
         response, content = _get(url, shown, headers, settings.download_timeout)
@@ -63,16 +60,14 @@ def fetch(url: str) -> tuple[bytes, Callable[[], None]]:
             raise
         log.warning("%s. Taking the copy in the cache, which may be old", error)
         return cached, lambda: None
-    if response.status_code == 304 and cached is not None:
+    status = response.status_code
+    if status == 304 and cached is not None:
         return cached, lambda: None
-    if response.status_code == 404:
-        raise NotFoundError(f"data: {shown} answered 404, not found; check the address, or set DATA_URL to another")
-    if response.status_code != 200:
-        raise InputError(
-            f"data: {shown} answered {response.status_code} {response.reason}; check the address, "
-            "or set DATA_URL to another"
-        )
-    return content, lambda: _keep(record_path, record, response, content)
+    if status != 200:
+        kind = NotFoundError if status == 404 else InputError
+        raise kind(f"data: {shown} answered {status} {response.reason}; check the address, or set DATA_URL to another")
+    about = {"etag": response.headers.get("ETag", ""), "last_modified": response.headers.get("Last-Modified", "")}
+    return content, lambda: keep(path, {"url": without_secrets(response.url), **about}, content)
 
 
 def _get(url: str, shown: str, headers: dict[str, str], timeout: float) -> tuple[requests.Response, bytes]:
@@ -98,13 +93,11 @@ def _get(url: str, shown: str, headers: dict[str, str], timeout: float) -> tuple
             raise UnavailableError(
                 f"data: {shown} was still sending after {TOTAL_SECONDS:g} s; get it otherwise, and give its path"
             ) from None
-        except (requests.ConnectionError, HTTPError, OSError) as error:
-            if isinstance(error, requests.RequestException) and not isinstance(error, requests.ConnectionError):
-                raise InputError(f"data: {shown} cannot be asked for ({_reason(error)}); check the address") from None
+        except (requests.ConnectionError, HTTPError, ConnectionError) as error:
             begun = isinstance(error, HTTPError)  # urllib3's own, from reading the body
             problem = f"{shown} broke off ({_reason(error)})" if begun else f"cannot reach {shown} ({_reason(error)})"
-        except ValueError as error:
-            raise InputError(f"data: {shown} is no address ({error}); check it") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"data: {shown} cannot be asked for ({_reason(error)}); check the address") from None
         if attempt < ATTEMPTS:
             log.warning("data: attempt %d of %d: %s; trying again", attempt, ATTEMPTS, problem)
             time.sleep(pause)
@@ -115,29 +108,20 @@ def _get(url: str, shown: str, headers: dict[str, str], timeout: float) -> tuple
 
 
 def _read(response: requests.Response, deadline: float) -> bytes:
-    chunks = []
-    with _progress(response.headers.get("Content-Length", "")) as advance:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    length, chunks = response.headers.get("Content-Length", ""), []
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("downloading", total=int(length) if length.isdecimal() else None)
         # What has come, unlike iter_content, which waits for a chunk to be full, however long that takes.
         while chunk := response.raw.read1(CHUNK, decode_content=True):
             if time.monotonic() > deadline:
                 raise TimeoutError
             chunks.append(chunk)
-            advance(len(chunk))
+            progress.advance(bar, len(chunk))
     return b"".join(chunks)
-
-
-@contextlib.contextmanager
-def _progress(length: str) -> Iterator[Callable[[int], Any]]:
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("downloading", total=int(length) if length.isdecimal() else None)
-        yield lambda count: progress.advance(bar, count)
 
 
 def _reason(error: BaseException) -> str:
@@ -146,39 +130,3 @@ def _reason(error: BaseException) -> str:
     while isinstance(cause, BaseException) and (inner := getattr(cause, "reason", None) or cause.args[:1]):
         cause = inner[-1] if isinstance(inner, tuple) else inner
     return " ".join(str(cause).rpartition(": ")[2].split()) or type(error).__name__
-
-
-def _cached(record_path: Path) -> tuple[dict[str, str], bytes | None]:
-    """What is known of the file, and the file, where it is in the cache undamaged."""
-    try:
-        record = json.loads(record_path.read_text())
-        content = (record_path.parent / record["file"]).read_bytes()
-        if hashlib.sha256(content).hexdigest() != record["sha256"]:
-            raise ValueError(f"{record['file']} is not what was downloaded")
-        return {name: str(record[name]) for name in ("sha256", "etag", "last_modified")}, content
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        log.warning("data: the cache is damaged, %s: %s; downloading again", record_path, error)
-    return {}, None
-
-
-def _keep(record_path: Path, before: dict[str, str], response: requests.Response, content: bytes) -> None:
-    """Keep the file under its own hash, then the record that names it; that it cannot be kept only costs time."""
-    sha256 = hashlib.sha256(content).hexdigest()
-    record = {
-        "url": without_secrets(response.url),
-        "file": f"{sha256}.download",
-        "sha256": sha256,
-        "etag": response.headers.get("ETag", ""),
-        "last_modified": response.headers.get("Last-Modified", ""),
-    }
-    try:
-        write_whole(record_path.parent / record["file"], content, replace=True)
-        write_whole(record_path, json.dumps(record, indent=2).encode(), replace=True)
-    except OSError as error:
-        log.warning("data: the download is not kept: cannot write to %s: %s", record_path.parent, error.strerror)
-        return
-    if before and before["sha256"] != sha256:
-        for old in record_path.parent.glob(f"{before['sha256']}[.-]*"):
-            old.unlink(missing_ok=True)

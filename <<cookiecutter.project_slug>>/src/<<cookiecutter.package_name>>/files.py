@@ -1,15 +1,50 @@
-"""Writing files whole or not at all, whatever happens midway."""
+"""Writing files whole or not at all, whatever happens midway; and a cache of such files, safe against damage."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import json
+import logging
 import os
 import time
 import uuid
 from pathlib import Path
 
 SECONDS_TO_WRITE = 3600.0  # a part older than this has lost its writer
+log = logging.getLogger(__name__)
+
+
+def keep(path: Path, about: dict[str, str], content: bytes) -> None:
+    """Keep something in a cache; that it cannot be kept costs time the next time, and no more.
+
+    Args:
+        path: Where; what is there is replaced.
+        about: What is to be known of it.
+        content: What.
+    """
+    kept = json.dumps(about).encode() + b"\n" + content
+    try:
+        write_whole(path, hashlib.sha256(kept).hexdigest().encode() + b"\n" + kept, replace=True)
+    except OSError as error:
+        log.warning("data: %s is not kept: cannot write to %s: %s", path.suffix[1:], path.parent, error.strerror)
+
+
+def read_kept(path: Path) -> tuple[dict[str, str], bytes] | None:
+    """Read what `keep` has kept: `about` and `content`; None where it is not there, or no longer what it was."""
+    try:
+        digest, kept = path.read_bytes().split(b"\n", 1)
+        if hashlib.sha256(kept).hexdigest().encode() == digest:
+            about, content = kept.split(b"\n", 1)
+            return json.loads(about), content
+        problem = "its content is not what was kept"
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        problem = str(error)
+    log.warning("data: the cache is damaged, %s: %s; doing without it", path, problem)
+    return None
 
 
 def write_whole(path: Path, content: bytes, *, replace: bool) -> None:

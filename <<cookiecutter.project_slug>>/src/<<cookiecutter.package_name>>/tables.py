@@ -6,7 +6,6 @@ import csv
 import hashlib
 import io
 import itertools
-import logging
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -22,13 +21,12 @@ import pyarrow.parquet as pq
 
 from .download import NotFoundError, fetch
 from .errors import InputError, without_secrets
-from .files import remove_old, write_whole
+from .files import keep, read_kept, remove_old
 from .settings import load_settings
 
 MISSING = "?"
 VERSION = "2"  # of what is kept as Parquet; raise it when the same file is to be parsed differently
 SECONDS_KEPT = 30 * 86400.0  # then it is parsed anew; so what nobody reads any more does not stay
-log = logging.getLogger(__name__)
 
 
 def read_csv(
@@ -58,22 +56,27 @@ def read_csv(
         InputError: When it cannot be fetched or read: with the column or line, where it is one.
     """
     try:
-        content, shown, keep = _content(source)
+        content, shown, keep_download = _content(source)
     except NotFoundError:
         if older_url is None:
             raise
-        content, shown, keep = _content(older_url)
-    parsed = ",".join([VERSION, member, *columns, *times, time_format])
-    key = f"{hashlib.sha256(content).hexdigest()}-{hashlib.sha256(parsed.encode()).hexdigest()[:8]}"
-    cache = None if isinstance(source, bytes) else load_settings().cache
-    table = _read_kept(cache, key) if cache else None
-    if table is None:
-        table = _parse(content, member, columns, times, time_format, shown)
-        if cache:
-            _keep(table, cache, key)
-    keep()
-    frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
-    frame.attrs["source"] = {"data": shown, "sha256": table.schema.metadata[b"sha256"].decode()}
+        content, shown, keep_download = _content(older_url)
+    asked = ",".join([VERSION, str(source), member, *columns, *times, time_format])
+    path = load_settings().cache / f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.parquet"
+    file = hashlib.sha256(content).hexdigest()
+    kept = None if isinstance(source, bytes) else read_kept(path)
+    if kept and kept[0]["file"] == file:
+        sha256, table = kept[0]["sha256"], pq.ParquetFile(pa.BufferReader(kept[1])).read()
+    else:
+        table, sha256 = _parse(content, member, columns, times, time_format, shown)
+        if not isinstance(source, bytes):
+            parquet = io.BytesIO()
+            pq.write_table(table, parquet)
+            remove_old(path.parent, "*.parquet", SECONDS_KEPT)
+            keep(path, {"file": file, "sha256": sha256}, parquet.getvalue())
+    keep_download()
+    frame: pd.DataFrame = table.to_pandas()
+    frame.attrs["source"] = {"data": shown, "sha256": sha256}
     return frame
 
 
@@ -117,7 +120,7 @@ class _Csv:
 
 def _parse(
     content: bytes, member: str, columns: Sequence[str], times: Sequence[str], time_format: str, shown: str
-) -> pa.Table:
+) -> tuple[pa.Table, str]:
     try:
         table, sha256 = _read_columns(content, member, [*times, *columns], shown)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
@@ -136,7 +139,7 @@ def _parse(
                 f"which is no time of the form {time_format}; mend that line"
             )
         table = table.set_column(table.column_names.index(name), name, parsed.take(encoded.indices))
-    return table.replace_schema_metadata({"sha256": sha256})
+    return table, sha256
 
 
 def _read_columns(content: bytes, member: str, names: list[str], shown: str) -> tuple[pa.Table, str]:
@@ -193,31 +196,3 @@ def _line(text: bytes, row: int) -> int:
     reader = csv.reader(io.StringIO(text.decode("utf-8", "replace").replace("\0", " "), newline=""))
     lines = (reader.line_num for fields in reader if fields)
     return next(itertools.islice(lines, row + 1, None))
-
-
-def _read_kept(cache: Path, key: str) -> pa.Table | None:
-    for path in cache.glob(f"{key}-*.parquet"):
-        try:
-            content = path.read_bytes()
-            # The name ends with the content's own hash: Parquet's checksums do not cover all of a file.
-            if not path.stem.endswith(hashlib.sha256(content).hexdigest()):
-                raise ValueError("its content is not what its name says")
-            return pq.ParquetFile(pa.BufferReader(content)).read()
-        except FileNotFoundError:  # another process has just replaced it
-            continue
-        except (pa.ArrowException, OSError, ValueError) as error:
-            log.warning("data: %s is damaged (%s); parsing the log anew", path, str(error).splitlines()[0])
-    return None
-
-
-def _keep(table: pa.Table, cache: Path, key: str) -> None:
-    """Keep the table for the next time; that it cannot be kept costs time, not the trial."""
-    parquet = io.BytesIO()
-    pq.write_table(table, parquet)
-    content = parquet.getvalue()
-    try:
-        remove_old(cache, f"{key}-*.parquet", 0.0)
-        remove_old(cache, "*.parquet", SECONDS_KEPT)
-        write_whole(cache / f"{key}-{hashlib.sha256(content).hexdigest()}.parquet", content, replace=True)
-    except OSError as error:
-        log.warning("data: the parsed log is not kept: cannot write to %s: %s", cache, error.strerror)

@@ -6,7 +6,8 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,24 +50,18 @@ def write_trial_summary(trial_summary: dict[str, Any], trials: str) -> str | Non
     content = (json.dumps(trial_summary, indent=2, allow_nan=False) + "\n").encode()
     shown = f"{_shown(trials)}/{name}"
     folder = _folder(trials)
-    try:
-        if folder is None:
-            filesystem, place = _filesystem(trials), f"{trials.rstrip('/')}/{name}"
-            # `create` alone decides between two at once; not every store knows it, so what is there is asked first.
-            if filesystem.exists(place):
-                raise FileExistsError(place)
-            filesystem.pipe_file(place, content, mode="create")
-        else:
-            write_whole(folder / name, content, replace=False)
-    except FileExistsError:
-        log.info("%s is there already, and stays as it is", shown)
-    except InputError:
-        raise
-    except Exception as error:  # what a store raises is its own
-        raise InputError(
-            f"TRIALS_URL: the trial cannot be kept in {_shown(trials)}: {_reason(error)}; mend that, "
-            "or set another place"
-        ) from error
+    with _explained("written", trials):
+        try:
+            if folder is None:
+                filesystem, place = _filesystem(trials), f"{trials.rstrip('/')}/{name}"
+                # `create` alone decides between two at once; not every store knows it, so what is there is asked first.
+                if filesystem.exists(place):
+                    raise FileExistsError(place)
+                filesystem.pipe_file(place, content, mode="create")
+            else:
+                write_whole(folder / name, content, replace=False)
+        except FileExistsError:
+            log.info("%s is there already, and stays as it is", shown)
     return shown
 
 
@@ -85,14 +80,8 @@ def read_trials(trials: str, last: int | None = None) -> list[dict[str, Any]]:
     """
     if trials == NONE:
         raise InputError("TRIALS_URL: it is `none`, so no trials are kept; set it to a folder or a URL")
-    try:
+    with _explained("read", trials):
         names, read = _list_files(trials)
-    except InputError:
-        raise
-    except Exception as error:  # what a store raises is its own
-        raise InputError(
-            f"TRIALS_URL: {_shown(trials)} cannot be read: {_reason(error)}; mend that, or set another place"
-        ) from error
     names = sorted((name for name in names if re.search(r"Z-[-\w]+\.json$", name)), reverse=True)
     found: list[dict[str, Any]] = []
     while names and (last is None or len(found) < last):
@@ -105,6 +94,18 @@ def read_trials(trials: str, last: int | None = None) -> list[dict[str, Any]]:
                 log.warning("%s cannot be read as a trial (%s): left out", name, _reason(error))
         names = names[wanted:]
     return found[::-1]
+
+
+@contextmanager
+def _explained(done: str, trials: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # what a store raises is its own
+        raise InputError(
+            f"TRIALS_URL: {_shown(trials)} cannot be {done}: {_reason(error)}; mend that, or set another place"
+        ) from error
 
 
 def _list_files(trials: str) -> tuple[list[str], Callable[[list[str]], Mapping[str, bytes | Exception]]]:
