@@ -140,12 +140,7 @@ with Flow(load_settings().flow_name) as flow:
         trial_id=trial_id,
         input_df=sample_ticket_df,
         actuals=actuals,
-        metrics={
-            "MAE": evaluate_model(actuals, preds, "mae"),
-            "MedAE": evaluate_model(actuals, preds, "medae"),
-            "MSE": evaluate_model(actuals, preds, "mse"),
-            "R2": evaluate_model(actuals, preds, "r2"),
-        },
+        metrics={name: evaluate_model(actuals, preds, name.lower()) for name in evaluation.METRICS},
     )
 
     # store trial summary

@@ -17,12 +17,8 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, median_abso
 from .errors import InputError
 from .selection import Selection
 
-METRICS = {
-    "mae": mean_absolute_error,
-    "medae": median_absolute_error,
-    "mse": mean_squared_error,
-    "r2": r2_score,
-}
+# By their names in a trial.
+METRICS = {"MAE": mean_absolute_error, "MedAE": median_absolute_error, "MSE": mean_squared_error, "R2": r2_score}
 
 
 def get_trial_id() -> str:
@@ -36,7 +32,7 @@ def evaluate_model(y_true: pd.Series[float], y_pred: pd.Series[float], metric_na
     Args:
         y_true: Shape (n,): actual times to close, in seconds.
         y_pred: Shape (n,): predicted ones.
-        metric_name: `mae`, `medae` (both in seconds), `mse` (seconds squared) or `r2` (no unit).
+        metric_name: One of METRICS, in lower case: `mae`, `medae` (both in seconds), `mse` (seconds squared) or `r2`.
 
     Returns:
         The metric; None where it is not defined, as R2 of one row.
@@ -54,7 +50,7 @@ def evaluate_model(y_true: pd.Series[float], y_pred: pd.Series[float], metric_na
             )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
-        return _finite(METRICS[metric_name](actual, predicted))
+        return _finite({name.lower(): metric for name, metric in METRICS.items()}[metric_name](actual, predicted))
 
 
 def get_trial_summary(
@@ -93,11 +89,7 @@ def get_trial_summary(
         "flow": flow,
         "model": model,
         "source": input_df.attrs.get("source", {"data": selection.data}),
-        "selection": {
-            "batch_size": selection.batch_size,
-            "seed": selection.seed,
-            "closed_last": selection.closed_last,
-        },
+        "selection": {name: getattr(selection, name) for name in ("batch_size", "seed", "closed_last")},
         "window": selection.window,
     }
 

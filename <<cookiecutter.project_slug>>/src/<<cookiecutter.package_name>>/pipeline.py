@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from .data import get_target, get_ticket_data_batch
-from .evaluation import evaluate_model, get_trial_id, get_trial_summary
+from .evaluation import METRICS, evaluate_model, get_trial_id, get_trial_summary
 from .model import MODEL_NAME, predict
 from .selection import Selection
 from .trials import check_place, write_trial_summary
@@ -40,12 +40,7 @@ def run_trial(selection: Selection, *, trials: str, flow: str) -> dict[str, Any]
         trial_id,
         actuals,
         tickets,
-        metrics={
-            "MAE": evaluate_model(actuals, preds, "mae"),
-            "MedAE": evaluate_model(actuals, preds, "medae"),
-            "MSE": evaluate_model(actuals, preds, "mse"),
-            "R2": evaluate_model(actuals, preds, "r2"),
-        },
+        metrics={name: evaluate_model(actuals, preds, name.lower()) for name in METRICS},
         selection=selection,
         flow=flow,
         model=MODEL_NAME,

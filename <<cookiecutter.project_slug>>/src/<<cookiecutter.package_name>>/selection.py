@@ -67,12 +67,10 @@ class Selection:
             wanted &= closed < self.closed_to
         if not wanted.all():
             tickets = tickets[wanted]
-        if self.batch_size is None or self.batch_size == len(tickets):
-            return tickets
-        if self.batch_size > len(tickets):
-            log.warning("batch_size is %d, but there are only %d tickets: taking all", self.batch_size, len(tickets))
-            return tickets
-        return tickets.sample(self.batch_size, random_state=self.seed)
+        size = len(tickets) if self.batch_size is None else self.batch_size
+        if size > len(tickets):
+            log.warning("batch_size is %d, but there are only %d tickets: taking all", size, len(tickets))
+        return tickets if size >= len(tickets) else tickets.sample(size, random_state=self.seed)
 
 
 def make_selection(

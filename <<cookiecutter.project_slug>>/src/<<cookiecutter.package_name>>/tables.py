@@ -97,10 +97,19 @@ def _content(source: str | bytes) -> tuple[bytes, str, Callable[[], None]]:
 class _Csv:
     """The CSV file itself, unzipped while it is read; hashed, and searched for quotes, on the way."""
 
-    def __init__(self, content: bytes, member: str) -> None:
+    def __init__(self, content: bytes, member: str, shown: str) -> None:
         self._file: IO[bytes] = io.BytesIO(content)
         if content.startswith(b"PK"):
-            self._file = zipfile.ZipFile(self._file).open(member)  # noqa: SIM115  there is nothing to close: it is memory
+            archive = zipfile.ZipFile(self._file)
+            if member not in archive.namelist():
+                found = ", ".join(archive.namelist()[:5]) or "nothing"
+                raise InputError(f"data: {shown} holds no {member}, but {found}; give the zip that holds it")
+            self._file = archive.open(member)
+        elif not shown.lower().endswith(".csv"):
+            start = content[:30].decode("ascii", "replace").replace("\n", " ")
+            raise InputError(
+                f"data: {shown} is neither a zip nor a .csv file, it begins with {start!r}; check the address"
+            )
         self._hash = hashlib.sha256()
         self._thread = ThreadPoolExecutor(1)  # so that unzipping need not wait
         self.quoted = self.closed = False
@@ -133,7 +142,7 @@ def _parse(
         parsed, wrong = _parse_times(encoded.dictionary, time_format)
         if wrong:
             row = min(encoded.indices.index(pa.scalar(index, encoded.indices.type)).as_py() for index in wrong)
-            line = _line(_Csv(content, member).read(), row)
+            line = _line(_Csv(content, member, shown).read(), row)
             raise InputError(
                 f"data: line {line} of the log in {shown}: {name} is {encoded[row].as_py()!r}, "
                 f"which is no time of the form {time_format}; mend that line"
@@ -144,14 +153,6 @@ def _parse(
 
 def _read_columns(content: bytes, member: str, names: list[str], shown: str) -> tuple[pa.Table, str]:
     """The columns as text, and the SHA-256 of the CSV file."""
-    if content.startswith(b"PK"):
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if member not in archive.namelist():
-                found = ", ".join(archive.namelist()[:5]) or "nothing"
-                raise InputError(f"data: {shown} holds no {member}, but {found}; give the zip that holds it")
-    elif not shown.lower().endswith(".csv"):
-        start = content[:30].decode("ascii", "replace").replace("\n", " ")
-        raise InputError(f"data: {shown} is neither a zip nor a .csv file, it begins with {start!r}; check the address")
     convert = pa.csv.ConvertOptions(
         include_columns=names,
         column_types=dict.fromkeys(names, pa.string()),
@@ -160,7 +161,7 @@ def _read_columns(content: bytes, member: str, names: list[str], shown: str) -> 
     )
     # Line breaks in quoted values cost time, so they are allowed for only where there are quotes at all.
     for quoted in (False, True):
-        file = _Csv(content, member)
+        file = _Csv(content, member, shown)
         parse = pa.csv.ParseOptions(newlines_in_values=quoted)
         problem = None
         try:
