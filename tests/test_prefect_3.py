@@ -19,7 +19,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from prefect_server import Prefect, background, free_port, wait_until
+from prefect_server import Prefect, background, free_port, wait_for_server, wait_until
 from projects import ROOT, Project, run
 from servers.git import PrivateGit
 from servers.loopback import LoopbackServer, QuietHandler
@@ -44,6 +44,7 @@ def test_the_server_command_points_this_project_at_its_server_and_no_other(prefe
 
 
 def test_connecting_again_changes_nothing_and_says_so(prefect: Prefect):
+    assert prefect.run("connect").returncode == 0
     profiles = prefect.home / ".prefect" / "profiles.toml"
     before = profiles.read_bytes(), prefect.get("/work_pools/filter", {})
     result = prefect.run("connect")
@@ -685,8 +686,8 @@ def test_the_server_stops_while_a_worker_runs_the_flow(prefect: Prefect, another
         return background(project, log, environment, "server", "--port", str(port))
 
     with ExitStack() as running:
-        with serve(logs[0]):
-            wait_until(lambda: "Ctrl-C stops" in logs[0].read_text(), "the server")
+        with serve(logs[0]) as server:
+            wait_for_server(f"http://127.0.0.1:{port}", server, logs[0])
             assert prefect.run("register", project=project, env=environment).returncode == 0
             running.enter_context(background(project, logs[2], environment, "worker"))
             result = prefect.run("run", "--param", f"data={slow_log}", project=project, env=environment)
@@ -698,8 +699,7 @@ def test_the_server_stops_while_a_worker_runs_the_flow(prefect: Prefect, another
         away = prefect.run("run", project=project, env=environment)
         assert (away.returncode, away.stderr.count("\n")) == (2, 1), away.stderr
         assert f"cannot reach http://127.0.0.1:{port}/api" in away.stderr
-        running.enter_context(serve(logs[1]))
-        wait_until(lambda: "Ctrl-C stops" in logs[1].read_text(), "the server, again")
+        wait_for_server(f"http://127.0.0.1:{port}", running.enter_context(serve(logs[1])), logs[1])
         again = prefect.run("run", "--watch", project=project, env=environment, limit=200)
         assert again.returncode == 0, again.stderr + logs[2].read_text()
     assert len([*(project.path / "trials").glob("*.json")]) == 2

@@ -8,9 +8,7 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,7 +42,6 @@ from .errors import InputError, UnavailableError, without_secrets
 from .settings import SLUG, load_settings, project_folder
 
 SECONDS_TO_ANSWER = 45  # for all that a command asks of an API, retries included
-SECONDS_TO_START = 120  # for a local server
 NOT_CONNECTED = (
     "PREFECT_API_URL: no Prefect is configured; for Prefect Cloud set PREFECT_API_KEY and run "
     f"`{SLUG} connect`, or start a local server with `make server`"
@@ -189,14 +186,11 @@ def make_project(client: SyncPrefectClient) -> WorkPool:
     return pool
 
 
-def serve(port: int) -> int:
-    """Run a local Prefect server with SQLite until interrupted, with this project, and no other, pointed at it.
-
-    Returns:
-        The server's exit code.
+def serve(port: int) -> NoReturn:
+    """Point this project, and no other, at a local Prefect server with SQLite, and become that server.
 
     Raises:
-        InputError: When the port is taken or the server does not start.
+        InputError: When the port is taken.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: an ended one may linger
@@ -209,22 +203,11 @@ def serve(port: int) -> int:
             ) from None
     auth_string = os.environ.get("PREFECT_SERVER_API_AUTH_STRING", "")
     connection = Connection(f"http://127.0.0.1:{port}/api", auth_string=auth_string)
+    _store(connection)
     use_connection(connection)
+    log.info("starting: Prefect's pages will be at http://127.0.0.1:%d in some seconds; Ctrl-C stops the server", port)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # a local server has no need to call home
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with subprocess.Popen(command, stdout=sys.stderr) as server:  # noqa: S603
-        try:
-            _wait_for(server, connection.url)
-            with open_client(connection) as client:
-                make_project(client)
-            _store(connection)
-            log.info("Prefect's pages are at http://127.0.0.1:%d; Ctrl-C stops the server", port)
-            return server.wait()
-        except KeyboardInterrupt:
-            return 0
-        finally:
-            server.terminate()
+    _become("server", "start", "--host=127.0.0.1", f"--port={port}")
 
 
 def work() -> NoReturn:
@@ -235,7 +218,12 @@ def work() -> NoReturn:
     """
     with open_client() as client:
         make_project(client)
-    arguments = ["worker", "start", f"--pool={load_settings().prefect_project}", "--type", "process"]
+    _become("worker", "start", f"--pool={load_settings().prefect_project}", "--type=process")
+
+
+def _become(*arguments: str) -> NoReturn:
+    """Become a command of Prefect's, so that signals and its end are its own; it writes to stderr."""
+    os.dup2(2, 1)
     os.execv(sys.executable, [sys.executable, "-m", "prefect", *arguments])  # noqa: S606
 
 
@@ -257,20 +245,6 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _wait_for(server: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise InputError(f"server: it ended with {server.returncode}; what it wrote stands above")
-        try:
-            if httpx.get(f"{url}/health", timeout=2).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.5)
-    raise InputError(f"server: it did not answer at {url} within {SECONDS_TO_START} s; what it wrote stands above")
 
 
 def _log_in() -> Connection:
