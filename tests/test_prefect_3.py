@@ -26,6 +26,10 @@ from servers.loopback import LoopbackServer, QuietHandler
 from servers.prefect_cloud import PrefectCloud, Recorder
 
 KEY = "pnu_0123456789abcdefSECRET"
+REFUSED = (
+    r"PREFECT_API_KEY: .* refuses it \(401\); set a valid one, and connect again; "
+    r"they begin with pnu_ or pnb_ \(pcu_: Prefect Cloud 1, which is closed\)$"
+)
 STEPS = """get_trial_id get_ticket_data_batch get_target predict evaluate_model-mae evaluate_model-medae
 evaluate_model-mse evaluate_model-r2 get_trial_summary write_trial_summary""".split()
 
@@ -395,9 +399,9 @@ def test_no_key_of_an_active_profile_reaches_another_server_from_any_folder(pref
 @pytest.mark.parametrize(
     ("workspaces", "key", "wanted", "message"),
     [
-        (["acme/a"], "pnu_wrong", None, "PREFECT_API_KEY: .* refuses it .401.; set a valid one, and connect again$"),
-        (["acme/a"], "pcu_old", None, "PREFECT_API_KEY: .*; it is one of Prefect Cloud 1, which is closed$"),
-        (["acme/a"], "hunter2", None, "PREFECT_API_KEY: .*; keys of Prefect Cloud begin with pnu_ or pnb_$"),
+        (["acme/a"], "pnu_wrong", None, REFUSED),
+        (["acme/a"], "pcu_old", None, REFUSED),
+        (["acme/a"], "hunter2", None, REFUSED),
         ([], KEY, None, "PREFECT_API_KEY: its owner has no workspace"),
         (
             ["acme/a", "acme/b"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import logging
 import os
@@ -10,16 +9,15 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass, field
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 import click
 import httpx
-from dotenv import dotenv_values
-from prefect.client.cloud import CloudUnauthorizedError, get_cloud_client
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import WorkPool, Workspace
@@ -39,7 +37,7 @@ from prefect.settings import (
 from prefect.workers.process import ProcessWorker
 
 from .errors import InputError, UnavailableError, without_secrets
-from .settings import SLUG, load_settings, project_folder
+from .settings import SLUG, load_settings, read_env_file
 
 SECONDS_TO_ANSWER = 45  # for all that a command asks of an API, retries included
 NOT_CONNECTED = (
@@ -48,6 +46,7 @@ NOT_CONNECTED = (
 )
 PROFILE = f"project-{SLUG}"  # no name that a user would give to a profile
 CLOUD = "https://api.prefect.cloud/api"
+SETTINGS = (PREFECT_API_URL, PREFECT_API_KEY, PREFECT_API_AUTH_STRING)  # what a Connection holds, in its order
 log = logging.getLogger(__name__)
 
 
@@ -64,46 +63,37 @@ class Connection:
         """The URL as it may be shown."""
         return without_secrets(self.url)
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables that make a Prefect process use this connection, and no key of another profile.
 
-        An empty variable counts as set, for Prefect: it hides what a profile says.
-        """
-        return {
-            "PREFECT_PROFILE": PROFILE if _stored() else "ephemeral",
-            "PREFECT_CLOUD_API_URL": _cloud_url(),
-            "PREFECT_CLIENT_CUSTOM_HEADERS": os.environ.get("PREFECT_CLIENT_CUSTOM_HEADERS") or "{}",
-            "PREFECT_API_URL": self.url,
-            "PREFECT_API_KEY": self.key,
-            "PREFECT_API_AUTH_STRING": self.auth_string,
-        }
-
-
+@cache
 def find_connection() -> Connection | None:
     """The connection that the environment names, else the project's own profile.
 
     Returns:
         The connection; None where there is neither.
     """
-    load_settings()  # for .env
-    url, key = os.environ.get("PREFECT_API_URL"), os.environ.get("PREFECT_API_KEY")
-    in_file = dotenv_values(project_folder() / ".env")
-    if url and url != in_file.get("PREFECT_API_URL") and key == in_file.get("PREFECT_API_KEY"):
-        key = None  # the file's key is for another address than the environment's
-    auth_string = os.environ.get("PREFECT_API_AUTH_STRING")
+    from_file = read_env_file()
+    url, key, auth_string = (os.environ.get(setting.name, "") for setting in SETTINGS)
+    if url and "PREFECT_API_KEY" in from_file and "PREFECT_API_URL" not in from_file:
+        key = ""  # the file's key is for another address than the environment's
     stored = _stored()
-    if url and not (stored and stored.url == url):
-        return Connection(url, key or "", auth_string or "")
-    if stored:
-        key = key if key and (url or _is_cloud(stored.url)) else stored.key
-        return Connection(stored.url, key, auth_string if url and auth_string else stored.auth_string)
-    return None
+    if not stored or url not in ("", stored.url):
+        return Connection(url, key, auth_string) if url else None
+    if not url:  # a key alone is one of Prefect Cloud, and a server's password is for the server that is named with it
+        key, auth_string = key if _is_cloud(stored.url) else "", ""
+    return Connection(stored.url, key or stored.key, auth_string or stored.auth_string)
 
 
 def use_connection(connection: Connection) -> None:
-    """Make this process and those that it starts use the connection, whatever profile the user has active."""
-    os.environ.update(connection.environment)
+    """Make this process and those that it starts use the connection, and no key of whatever profile is active.
+
+    An empty variable counts as set, for Prefect: it hides what a profile says.
+    """
+    os.environ |= {
+        "PREFECT_PROFILE": PROFILE if _stored() else "ephemeral",
+        "PREFECT_CLOUD_API_URL": _cloud_url(),
+        "PREFECT_CLIENT_CUSTOM_HEADERS": os.environ.get("PREFECT_CLIENT_CUSTOM_HEADERS") or "{}",
+        **{setting.name: value for setting, value in zip(SETTINGS, astuple(connection), strict=True)},
+    }
     refresh_global_settings_context()
 
 
@@ -116,7 +106,7 @@ def connect() -> None:
     Raises:
         InputError: When there is nothing to connect to, or it does not let us in.
     """
-    load_settings()  # for .env
+    read_env_file()
     stored = _stored()
     key, named = os.environ.get("PREFECT_API_KEY"), os.environ.get("PREFECT_PROFILE")
     asked = not os.environ.get("PREFECT_API_URL") and (named or (key and not (stored and _is_cloud(stored.url))))
@@ -144,16 +134,28 @@ def open_client(connection: Connection | None = None) -> Iterator[SyncPrefectCli
     if connection is None:
         raise InputError(NOT_CONNECTED)
     use_connection(connection)
-    limits = {PREFECT_API_REQUEST_TIMEOUT: 15.0, PREFECT_CLIENT_MAX_RETRIES: 2}
-    with (
-        _told_in_one_line(connection.shown),
-        time_limit(SECONDS_TO_ANSWER),
-        temporary_settings(limits),
-        get_client(sync_client=True) as client,
-    ):
-        if not _is_cloud(connection.url):
-            _check_version(client, connection.shown)
-        yield client
+    url, limits = connection.shown, {PREFECT_API_REQUEST_TIMEOUT: 15.0, PREFECT_CLIENT_MAX_RETRIES: 2}
+    try:
+        with (
+            time_limit(SECONDS_TO_ANSWER, f"PREFECT_API_URL: {url}"),
+            temporary_settings(limits),
+            get_client(sync_client=True) as client,
+        ):
+            if not _is_cloud(url):
+                _check_version(client, url)
+            yield client
+    except httpx.HTTPStatusError as error:
+        status, detail = error.response.status_code, " ".join(error.response.text[:200].split())
+        if status not in (401, 403):
+            raise InputError(f"PREFECT_API_URL: {url} answered {status} {detail}; look at the server's log") from None
+        name, hint = "PREFECT_API_KEY or PREFECT_API_AUTH_STRING", ""
+        if _is_cloud(url):
+            name, hint = "PREFECT_API_KEY", "; they begin with pnu_ or pnb_ (pcu_: Prefect Cloud 1, which is closed)"
+        raise InputError(f"{name}: {url} refuses it ({status}); set a valid one, and connect again{hint}") from None
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise UnavailableError(
+            f"PREFECT_API_URL: cannot reach {url} ({error}); is it running, is the address right?"
+        ) from None
 
 
 def make_project(client: SyncPrefectClient) -> WorkPool:
@@ -163,7 +165,7 @@ def make_project(client: SyncPrefectClient) -> WorkPool:
         The work pool: one for workers of ours, or, where Prefect Cloud's plan has none of those, a managed one.
     """
     name = load_settings().prefect_project
-    try:
+    with suppress(ObjectNotFound):
         pool = client.read_work_pool(name)
         if pool.type != "process" and not pool.is_managed_pool:
             raise InputError(
@@ -172,8 +174,6 @@ def make_project(client: SyncPrefectClient) -> WorkPool:
             )
         log.info("Prefect project %s: work pool (%s) is there already", name, pool.type)
         return pool
-    except ObjectNotFound:
-        pass
     template = ProcessWorker.get_default_base_job_template()
     try:
         pool = client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
@@ -232,8 +232,12 @@ class TimeIsUpError(BaseException):
 
 
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeIsUpError in the block when it takes longer; whatever it waits for, sleeps of a library included."""
+def time_limit(seconds: float, what: str) -> Iterator[None]:
+    """End the block when it takes longer; whatever it waits for, sleeps of a library included.
+
+    Raises:
+        UnavailableError: That `what` did not answer in time.
+    """
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise TimeIsUpError
@@ -242,6 +246,8 @@ def time_limit(seconds: float) -> Iterator[None]:
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
+    except TimeIsUpError:
+        raise UnavailableError(f"{what} did not answer within {seconds} s; try again later") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -249,8 +255,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 def _log_in() -> Connection:
     """Log in to Prefect Cloud, or take over the log-in of a profile that the user names."""
-    named = os.environ.get("PREFECT_PROFILE")
-    key = os.environ.get("PREFECT_API_KEY")
+    named, key = os.environ.get("PREFECT_PROFILE"), os.environ.get("PREFECT_API_KEY")
     if named and not key:
         connection = _stored(named)
         if connection is None:
@@ -263,39 +268,22 @@ def _log_in() -> Connection:
         key = click.prompt("API key of Prefect Cloud", default="", hide_input=True, show_default=False, err=True)
     if not key:
         raise InputError(NOT_CONNECTED)
-    try:
-        workspaces = asyncio.run(_read_workspaces(key))
-    except UnavailableError:
-        raise
-    except InputError as error:
-        kind = "it is one of Prefect Cloud 1, which is closed" if key.startswith("pcu_") else ""
-        kind = kind or ("" if key.startswith(("pnu_", "pnb_")) else "keys of Prefect Cloud begin with pnu_ or pnb_")
-        raise InputError(f"{error}; {kind}" if kind else str(error)) from None
-    workspace = _choose_workspace(workspaces)
-    return Connection(f"{_cloud_url()}/accounts/{workspace.account_id}/workspaces/{workspace.workspace_id}", key)
-
-
-async def _read_workspaces(key: str) -> list[Workspace]:
     url = _cloud_url()
-    use_connection(Connection(url))  # whatever profile is active has no part in this: a header of its own, say
-    with _told_in_one_line(url), time_limit(SECONDS_TO_ANSWER), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 2}):
-        async with get_cloud_client(host=url, api_key=key) as client:
-            return await client.read_workspaces()
-
-
-def _choose_workspace(workspaces: list[Workspace]) -> Workspace:
-    by_handle = {workspace.handle: workspace for workspace in workspaces}
-    wanted = os.environ.get("PREFECT_WORKSPACE")
-    if not by_handle:
+    with open_client(Connection(url, key)) as client:
+        answer = client.request("GET", "/me/workspaces")  # type: ignore[arg-type]  # a route of Prefect Cloud alone
+    by_handle = {each.handle: each for each in Workspace.model_validate_list(answer.json())}
+    handles, wanted = sorted(by_handle), os.environ.get("PREFECT_WORKSPACE")
+    if not handles:
         raise InputError("PREFECT_API_KEY: its owner has no workspace; create one on app.prefect.cloud, then try again")
-    if wanted is None and len(by_handle) == 1:
-        return workspaces[0]
+    if wanted is None and len(handles) == 1:
+        wanted = handles[0]
     if wanted is None and sys.stdin.isatty():
-        wanted = click.prompt("Workspace", type=click.Choice(sorted(by_handle)), err=True)
+        wanted = click.prompt("Workspace", type=click.Choice(handles), err=True)
     if wanted not in by_handle:
         problem = "names none that the key can see" if wanted else "the key can see several"
-        raise InputError(f"PREFECT_WORKSPACE: {problem}; set it to one of {', '.join(sorted(by_handle))}")
-    return by_handle[wanted]
+        raise InputError(f"PREFECT_WORKSPACE: {problem}; set it to one of {', '.join(handles)}")
+    workspace = by_handle[wanted]
+    return Connection(f"{url}/accounts/{workspace.account_id}/workspaces/{workspace.workspace_id}", key)
 
 
 def _is_cloud(url: str) -> bool:
@@ -321,44 +309,15 @@ def _check_version(client: SyncPrefectClient, url: str) -> None:
         raise InputError(f"PREFECT_API_URL: {url} is Prefect {version}, and this project needs 3; upgrade that server")
 
 
-@contextmanager
-def _told_in_one_line(url: str) -> Iterator[None]:
-    try:
-        yield
-    except (CloudUnauthorizedError, PrefectHTTPStatusError, httpx.HTTPStatusError) as error:
-        status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 401
-        if status in (401, 403):
-            name = "PREFECT_API_KEY" if _is_cloud(url) else "PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
-            raise InputError(f"{name}: {url} refuses it ({status}); set a valid one, and connect again") from None
-        detail = error.response.text[:200].replace("\n", " ") if isinstance(error, httpx.HTTPStatusError) else ""
-        raise InputError(f"PREFECT_API_URL: {url} answered {status} {detail}; look at the server's log") from None
-    except (TimeIsUpError, httpx.TimeoutException):
-        raise UnavailableError(
-            f"PREFECT_API_URL: {url} did not answer within {SECONDS_TO_ANSWER} s; try again later"
-        ) from None
-    except (httpx.TransportError, httpx.InvalidURL) as error:
-        raise UnavailableError(
-            f"PREFECT_API_URL: cannot reach {url} ({error}); is it running, is the address right?"
-        ) from None
-
-
 def _stored(name: str = PROFILE) -> Connection | None:
     """The connection that a profile holds; by default the project's own."""
-    profile = _profiles().get(name)
-    if not profile or not profile.get("PREFECT_API_URL"):
-        return None
-    return Connection(
-        profile["PREFECT_API_URL"], profile.get("PREFECT_API_KEY", ""), profile.get("PREFECT_API_AUTH_STRING", "")
-    )
-
-
-def _profiles() -> dict[str, dict[str, str]]:
     try:
         profiles = load_profiles(include_defaults=False)
     except (ValueError, AttributeError, TypeError) as error:
         path = PREFECT_PROFILES_PATH.value()
         raise InputError(f"{path}: it cannot be read ({str(error).splitlines()[0]}); mend or remove it") from None
-    return {name: profiles[name].to_environment_variables() for name in profiles.names}
+    held = profiles[name].to_environment_variables() if name in profiles else {}
+    return Connection(*(held.get(setting.name, "") for setting in SETTINGS)) if held.get("PREFECT_API_URL") else None
 
 
 def _store(connection: Connection) -> None:
@@ -370,14 +329,8 @@ def _store(connection: Connection) -> None:
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         profiles = load_profiles(include_defaults=False)
-        profiles.update_profile(
-            PROFILE,
-            {
-                PREFECT_API_URL: connection.url,
-                PREFECT_API_KEY: connection.key or None,
-                PREFECT_API_AUTH_STRING: connection.auth_string or None,
-            },
-        )
+        held = {setting: value or None for setting, value in zip(SETTINGS, astuple(connection), strict=True)}
+        profiles.update_profile(PROFILE, held)
         try:
             with temporary_settings({PREFECT_PROFILES_PATH: new}):
                 save_profiles(profiles)

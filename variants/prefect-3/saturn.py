@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import requests
 import yaml
 
-from .connect import Connection, TimeIsUpError, time_limit
+from .connect import NOT_CONNECTED, Connection, time_limit
 from .errors import InputError, UnavailableError, without_secrets
 from .settings import Settings, project_folder
 
@@ -38,27 +38,32 @@ def is_configured() -> bool:
     return not missing
 
 
-def make_recipe(settings: Settings, connection: Connection, clone: dict[str, str], folder: str) -> dict[str, Any]:
+def make_recipe(
+    settings: Settings, connection: Connection | None, clone: dict[str, str], folder: str
+) -> dict[str, Any]:
     """Complete saturn.yaml with what is known here.
 
     Args:
         settings: For the Prefect project, the worker's work pool.
         connection: The API that the worker asks for runs. Its key is not in the recipe: a Saturn secret holds it.
-        clone: `repository` and `branch` of the git remote.
+        clone: `repository` and `branch` of the git remote; empty where there is none.
         folder: The project's folder in it: empty, or with a slash at its end.
 
     Returns:
         The recipe.
 
     Raises:
-        InputError: When saturn.yaml is no recipe.
+        InputError: When saturn.yaml is no recipe, or there is no connection, or no git remote.
     """
+    if not clone:
+        raise InputError("git: Saturn Cloud cannot see this folder; add a git remote named origin, and push to it")
+    if connection is None:
+        raise InputError(NOT_CONNECTED)
     if connection.shown != connection.url:
         raise InputError(
             "PREFECT_API_URL: it holds a password, and a recipe must not; set PREFECT_API_AUTH_STRING instead"
         )
-    recipe = _read_recipe()
-    try:
+    with _open_recipe() as recipe:
         spec = recipe["spec"]
         repository = spec.setdefault("git_repositories", [{}])[0]
         repository |= {"url": clone["repository"], "reference": clone["branch"], "reference_type": "branch"}
@@ -66,10 +71,7 @@ def make_recipe(settings: Settings, connection: Connection, clone: dict[str, str
         spec["command"] += f" --pool={shlex.quote(settings.prefect_project)}"
         spec.setdefault("environment_variables", {})["PREFECT_API_URL"] = connection.url
         if not connection.key:
-            secrets = [secret for secret in spec.get("secrets", []) if secret["location"] != "PREFECT_API_KEY"]
-            spec["secrets"] = secrets
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise InputError(f"{RECIPE}: no recipe of a deployment ({error!r}); see its first lines") from None
+            spec["secrets"] = [each for each in spec.get("secrets", []) if each["location"] != "PREFECT_API_KEY"]
     if urlsplit(connection.url).hostname in ("127.0.0.1", "localhost", "::1"):
         log.warning("PREFECT_API_URL: Saturn Cloud cannot reach %s, which is this machine", connection.url)
     return recipe
@@ -86,17 +88,14 @@ def apply_recipe(recipe: dict[str, Any], *, start: bool) -> None:
         InputError: When Saturn cannot be reached, or refuses it.
     """
     spec = recipe["spec"]
-    with _open_client() as client:
+    with _open_client(spec["name"]) as (client, found):
         sizes = [size["name"] for size in client.list_options("sizes")]
         if spec.get("instance_type") not in sizes:
             raise InputError(f"{RECIPE}: instance_type {spec.get('instance_type')} is none of {', '.join(sizes)}")
-        found = _find(client, spec["name"])
         changed = found is None or any(found["spec"].get(name) != value for name, value in spec.items())
+        done = "created" if found is None else "updated" if changed else "is there already"
         if found is None or changed:
-            done = "updated" if found else "created"
             found = client.apply(recipe)
-        else:
-            done = "is there already"
         state = found["state"]
         runs = state["status"] in ("pending", "running")
         if start and runs and changed:
@@ -112,22 +111,24 @@ def apply_recipe(recipe: dict[str, Any], *, start: bool) -> None:
 
 def delete_deployment() -> None:
     """Delete the deployment, where there is one."""
-    name = _read_recipe()["spec"]["name"]
-    with _open_client() as client:
-        found = _find(client, name)
+    with _open_recipe() as recipe:
+        name = str(recipe["spec"]["name"])
+    with _open_client(name) as (client, found):
         if found:
             client.delete("deployment", found["state"]["id"])
         log.info("Saturn deployment %s: %s", name, "deleted" if found else "there is none")
 
 
-def _read_recipe() -> dict[str, Any]:
+@contextmanager
+def _open_recipe() -> Iterator[dict[str, Any]]:
+    """What saturn.yaml holds; what the block does not find in it becomes one line."""
     path = project_folder() / RECIPE
     try:
         recipe: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         recipe["spec"]["name"] += ""
-        return recipe
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())
+        yield recipe
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, IndexError, AttributeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{path}: no recipe of a deployment ({reason}); see its first lines") from None
 
 
@@ -135,26 +136,22 @@ def _base_url() -> str:
     return (os.environ.get("SATURN_BASE_URL") or os.environ.get("BASE_URL") or "").rstrip("/")
 
 
-def _find(client: SaturnConnection, name: str) -> dict[str, Any] | None:
-    from saturn_client.core import SaturnHTTPError
-
-    try:
-        found: dict[str, Any] = client.get_resource("deployment", name)
-        return found
-    except SaturnHTTPError as error:
-        if error.status_code == 404:
-            return None
-        raise
-
-
 @contextmanager
-def _open_client() -> Iterator[SaturnConnection]:
+def _open_client(name: str) -> Iterator[tuple[SaturnConnection, dict[str, Any] | None]]:
+    """A client, and the deployment of that name, where there is one; failures become one line."""
     from saturn_client.core import SaturnConnection, SaturnHTTPError  # here, as its import changes the logging
 
     url = without_secrets(_base_url())
+    limit = time_limit(SECONDS_TO_ANSWER, f"SATURN_BASE_URL: {url}")
     try:
-        with time_limit(SECONDS_TO_ANSWER), SaturnConnection(_base_url(), os.environ["SATURN_TOKEN"]) as client:
-            yield client
+        with limit, SaturnConnection(_base_url(), os.environ["SATURN_TOKEN"]) as client:
+            try:
+                found = client.get_resource("deployment", name)
+            except SaturnHTTPError as error:
+                if error.status_code != 404:
+                    raise
+                found = None
+            yield client, found
     except SaturnHTTPError as error:
         if error.status_code in (401, 403):
             raise InputError(f"SATURN_TOKEN: {url} refuses it ({error.status_code}); set a valid one") from None
@@ -162,7 +159,7 @@ def _open_client() -> Iterator[SaturnConnection]:
         raise InputError(f"{RECIPE}: {url} answered {error.status_code}: {message}; mend the recipe") from None
     except (requests.ConnectionError, requests.Timeout):
         raise UnavailableError(f"SATURN_BASE_URL: cannot reach {url}; is the address right?") from None
-    except TimeIsUpError:
-        raise UnavailableError(f"SATURN_BASE_URL: {url} did not answer within {SECONDS_TO_ANSWER} s") from None
-    except ValueError as error:
+    except InputError:
+        raise
+    except (requests.RequestException, ValueError, KeyError) as error:
         raise InputError(f"SATURN_BASE_URL: {url} is no Saturn Cloud ({' '.join(str(error).split())})") from None

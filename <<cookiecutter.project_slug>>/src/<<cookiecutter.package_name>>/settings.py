@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 <% else %>
 from dataclasses import dataclass
 <% endif %>
+from functools import cache
 from pathlib import Path
 
 import platformdirs
@@ -62,11 +63,34 @@ class Settings:
         """The flow's name in Prefect, and in the trials."""
         return f"{self.username}-{SLUG}"
 
+    @property
+    def trials_stay_here(self) -> bool:
+        """Whether trials are kept in a folder of the machine that makes them."""
+        return self.trials.startswith(os.sep)
+
 
 def project_folder() -> Path:
     """The checkout that this package runs from; where it runs from site-packages, the current folder."""
     folder = Path(__file__).resolve().parents[2]
     return folder if (folder / "pyproject.toml").is_file() else Path.cwd()
+
+
+@cache
+def read_env_file() -> frozenset[str]:
+    """Put into the environment what `.env` says and that does not; read once.
+
+    Returns:
+        The names of the variables that came from the file.
+
+    Raises:
+        InputError: When the file cannot be read.
+    """
+    path, before = project_folder() / ".env", set(os.environ)
+    try:
+        load_dotenv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: it cannot be read ({error}); mend or remove it") from None
+    return frozenset(os.environ) - before
 
 
 def load_settings() -> Settings:
@@ -75,11 +99,7 @@ def load_settings() -> Settings:
     Raises:
         InputError: When a variable's value will not do.
     """
-    path = project_folder() / ".env"
-    try:
-        load_dotenv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: it cannot be read ({error}); mend or remove it") from None
+    read_env_file()
     trials = os.environ.get("TRIALS_URL") or "trials"
     if "://" not in trials and trials != "none":
         trials = str(project_folder() / _folder("TRIALS_URL", trials))
