@@ -20,7 +20,7 @@ from prefect.engine.state import Failed
 from prefect.schedules import IntervalSchedule
 
 from . import data, evaluation, model
-from .__main__ import run_command, selection_options
+from .__main__ import main, selection_options
 from .connect import log_to_stderr
 
 # By themselves, not by their modules: Saturn gets the flow pickled, and with a module all that is in it.
@@ -192,4 +192,4 @@ def command(all_tickets: bool, **options: str | None) -> None:
 
 
 if __name__ == "__main__":
-    run_command(command)
+    main(command)

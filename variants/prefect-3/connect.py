@@ -8,12 +8,12 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from functools import cache
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import click
@@ -22,7 +22,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import WorkPool, Workspace
 from prefect.context import refresh_global_settings_context
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, ObjectUnsupported, PrefectHTTPStatusError
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, ObjectUnsupported
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_KEY,
@@ -45,16 +45,18 @@ NOT_CONNECTED = (
     f"`{SLUG} connect`, or start a local server with `make server`"
 )
 PROFILE = f"project-{SLUG}"  # no name that a user would give to a profile
-CLOUD = "https://api.prefect.cloud/api"
 SETTINGS = (PREFECT_API_URL, PREFECT_API_KEY, PREFECT_API_AUTH_STRING)  # what a Connection holds, in its order
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Connection:
-    """An API, and what it is told so that it answers: a key goes only to the URL that it was stored with."""
+    """An API, and what it is told so that it answers: a key goes only to the URL that it was stored with.
 
-    url: str
+    Without a URL it is none.
+    """
+
+    url: str = ""
     key: str = field(default="", repr=False)
     auth_string: str = field(default="", repr=False)
 
@@ -65,19 +67,15 @@ class Connection:
 
 
 @cache
-def find_connection() -> Connection | None:
-    """The connection that the environment names, else the project's own profile.
-
-    Returns:
-        The connection; None where there is neither.
-    """
-    from_file = read_env_file()
+def find_connection() -> Connection:
+    """The connection that the environment names, else the project's own profile; without a URL where there is none."""
+    in_file = read_env_file()
     url, key, auth_string = (os.environ.get(setting.name, "") for setting in SETTINGS)
-    if url and "PREFECT_API_KEY" in from_file and "PREFECT_API_URL" not in from_file:
+    if url and url != in_file.get("PREFECT_API_URL") and key == in_file.get("PREFECT_API_KEY"):
         key = ""  # the file's key is for another address than the environment's
     stored = _stored()
-    if not stored or url not in ("", stored.url):
-        return Connection(url, key, auth_string) if url else None
+    if url not in ("", stored.url):
+        return Connection(url, key, auth_string)
     if not url:  # a key alone is one of Prefect Cloud, and a server's password is for the server that is named with it
         key, auth_string = key if _is_cloud(stored.url) else "", ""
     return Connection(stored.url, key or stored.key, auth_string or stored.auth_string)
@@ -89,7 +87,7 @@ def use_connection(connection: Connection) -> None:
     An empty variable counts as set, for Prefect: it hides what a profile says.
     """
     os.environ |= {
-        "PREFECT_PROFILE": PROFILE if _stored() else "ephemeral",
+        "PREFECT_PROFILE": PROFILE if _stored().url else "ephemeral",
         "PREFECT_CLOUD_API_URL": _cloud_url(),
         "PREFECT_CLIENT_CUSTOM_HEADERS": os.environ.get("PREFECT_CLIENT_CUSTOM_HEADERS") or "{}",
         **{setting.name: value for setting, value in zip(SETTINGS, astuple(connection), strict=True)},
@@ -109,15 +107,14 @@ def connect() -> None:
     read_env_file()
     stored = _stored()
     key, named = os.environ.get("PREFECT_API_KEY"), os.environ.get("PREFECT_PROFILE")
-    asked = not os.environ.get("PREFECT_API_URL") and (named or (key and not (stored and _is_cloud(stored.url))))
-    connection = (None if asked else find_connection()) or _log_in()
+    asked = not os.environ.get("PREFECT_API_URL") and (named or (key and not _is_cloud(stored.url)))
+    connection = _log_in() if asked or not find_connection().url else find_connection()
     with open_client(connection) as client:
         make_project(client)
-    if connection == stored:
-        log.info("connected to %s, as before", connection.shown)
-    else:
+    if connection != stored:
         _store(connection)
-        log.info("connected to %s: kept as the Prefect profile %s", connection.shown, PROFILE)
+    how = "as before" if connection == stored else f"kept as the Prefect profile {PROFILE}"
+    log.info("connected to %s: %s", connection.shown, how)
 
 
 @contextmanager
@@ -131,16 +128,14 @@ def open_client(connection: Connection | None = None) -> Iterator[SyncPrefectCli
         InputError: When there is no connection, or the API cannot be reached, refuses the key, or is another one.
     """
     connection = connection or find_connection()
-    if connection is None:
+    if not connection.url:
         raise InputError(NOT_CONNECTED)
     use_connection(connection)
-    url, limits = connection.shown, {PREFECT_API_REQUEST_TIMEOUT: 15.0, PREFECT_CLIENT_MAX_RETRIES: 2}
+    url = connection.shown
+    limit = time_limit(SECONDS_TO_ANSWER, f"PREFECT_API_URL: {url}")
+    limits = temporary_settings({PREFECT_API_REQUEST_TIMEOUT: 15.0, PREFECT_CLIENT_MAX_RETRIES: 2})
     try:
-        with (
-            time_limit(SECONDS_TO_ANSWER, f"PREFECT_API_URL: {url}"),
-            temporary_settings(limits),
-            get_client(sync_client=True) as client,
-        ):
+        with limit, limits, get_client(sync_client=True) as client:
             if not _is_cloud(url):
                 _check_version(client, url)
             yield client
@@ -153,9 +148,8 @@ def open_client(connection: Connection | None = None) -> Iterator[SyncPrefectCli
             name, hint = "PREFECT_API_KEY", "; they begin with pnu_ or pnb_ (pcu_: Prefect Cloud 1, which is closed)"
         raise InputError(f"{name}: {url} refuses it ({status}); set a valid one, and connect again{hint}") from None
     except (httpx.TransportError, httpx.InvalidURL) as error:
-        raise UnavailableError(
-            f"PREFECT_API_URL: cannot reach {url} ({error}); is it running, is the address right?"
-        ) from None
+        problem = f"cannot reach {url} ({error}); is it running, is the address right?"
+        raise UnavailableError(f"PREFECT_API_URL: {problem}") from None
 
 
 def make_project(client: SyncPrefectClient) -> WorkPool:
@@ -168,10 +162,8 @@ def make_project(client: SyncPrefectClient) -> WorkPool:
     with suppress(ObjectNotFound):
         pool = client.read_work_pool(name)
         if pool.type != "process" and not pool.is_managed_pool:
-            raise InputError(
-                f"PREFECT_CLOUD_PROJECT_NAME: the work pool {name} is one of type {pool.type}, and a worker of this "
-                "project needs `process`; choose another name"
-            )
+            problem = f"the work pool {name} is one of type {pool.type}, and a worker of this project needs `process`"
+            raise InputError(f"PREFECT_CLOUD_PROJECT_NAME: {problem}; choose another name")
         log.info("Prefect project %s: work pool (%s) is there already", name, pool.type)
         return pool
     template = ProcessWorker.get_default_base_job_template()
@@ -192,20 +184,18 @@ def serve(port: int) -> NoReturn:
     Raises:
         InputError: When the port is taken.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: an ended one may linger
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise InputError(
-                f"port: {port} cannot be had ({error.strerror}); take another, `make server PORT={port % 65535 + 1}`, "
-                f"or, if it is a Prefect server already, PREFECT_API_URL=http://127.0.0.1:{port}/api {SLUG} connect"
-            ) from None
-    auth_string = os.environ.get("PREFECT_SERVER_API_AUTH_STRING", "")
-    connection = Connection(f"http://127.0.0.1:{port}/api", auth_string=auth_string)
+    url = f"http://127.0.0.1:{port}/api"
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        problem = f"{port} cannot be had ({os.strerror(error.errno or 0)})"
+        other = f"take another, `make server PORT={port % 65535 + 1}`"
+        mend = f"{other}, or, if it is a Prefect server already, PREFECT_API_URL={url} {SLUG} connect"
+        raise InputError(f"port: {problem}; {mend}") from None
+    connection = Connection(url, auth_string=os.environ.get("PREFECT_SERVER_API_AUTH_STRING", ""))
     _store(connection)
     use_connection(connection)
-    log.info("starting: Prefect's pages will be at http://127.0.0.1:%d in some seconds; Ctrl-C stops the server", port)
+    log.info("this project now uses the server at http://127.0.0.1:%d: wait some seconds; Ctrl-C stops it", port)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # a local server has no need to call home
     _become("server", "start", "--host=127.0.0.1", f"--port={port}")
 
@@ -239,7 +229,7 @@ def time_limit(seconds: float, what: str) -> Iterator[None]:
         UnavailableError: That `what` did not answer in time.
     """
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
+    def stop(*_: object) -> None:
         raise TimeIsUpError
 
     before = signal.signal(signal.SIGALRM, stop)
@@ -257,12 +247,9 @@ def _log_in() -> Connection:
     """Log in to Prefect Cloud, or take over the log-in of a profile that the user names."""
     named, key = os.environ.get("PREFECT_PROFILE"), os.environ.get("PREFECT_API_KEY")
     if named and not key:
-        connection = _stored(named)
-        if connection is None:
-            raise InputError(
-                f"PREFECT_PROFILE: {named!r} names no API; choose one of `prefect profile ls`, or unset it"
-            )
-        return connection
+        if _stored(named).url:
+            return _stored(named)
+        raise InputError(f"PREFECT_PROFILE: {named!r} names no API; choose one of `prefect profile ls`, or unset it")
     if not key and sys.stdin.isatty():
         click.echo("No Prefect is configured. For a local server press Enter, and run `make server`.", err=True)
         key = click.prompt("API key of Prefect Cloud", default="", hide_input=True, show_default=False, err=True)
@@ -272,11 +259,10 @@ def _log_in() -> Connection:
     with open_client(Connection(url, key)) as client:
         answer = client.request("GET", "/me/workspaces")  # type: ignore[arg-type]  # a route of Prefect Cloud alone
     by_handle = {each.handle: each for each in Workspace.model_validate_list(answer.json())}
-    handles, wanted = sorted(by_handle), os.environ.get("PREFECT_WORKSPACE")
+    handles = sorted(by_handle)
     if not handles:
         raise InputError("PREFECT_API_KEY: its owner has no workspace; create one on app.prefect.cloud, then try again")
-    if wanted is None and len(handles) == 1:
-        wanted = handles[0]
+    wanted = os.environ.get("PREFECT_WORKSPACE", handles[0] if len(handles) == 1 else None)
     if wanted is None and sys.stdin.isatty():
         wanted = click.prompt("Workspace", type=click.Choice(handles), err=True)
     if wanted not in by_handle:
@@ -292,14 +278,14 @@ def _is_cloud(url: str) -> bool:
 
 def _cloud_url() -> str:
     """Where Prefect Cloud is: the environment may say so, but no profile and no file of the current folder."""
-    return os.environ.get("PREFECT_CLOUD_API_URL") or CLOUD
+    return os.environ.get("PREFECT_CLOUD_API_URL") or "https://api.prefect.cloud/api"
 
 
 def _check_version(client: SyncPrefectClient, url: str) -> None:
     try:
         version = str(client.api_version())
-    except (ValueError, PrefectHTTPStatusError) as error:
-        if isinstance(error, PrefectHTTPStatusError) and error.response.status_code in (401, 403):
+    except (ValueError, httpx.HTTPStatusError) as error:
+        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (401, 403):
             raise
         raise InputError(
             f"PREFECT_API_URL: {url} does not answer as Prefect 3's API does; its address ends in /api. "
@@ -309,32 +295,28 @@ def _check_version(client: SyncPrefectClient, url: str) -> None:
         raise InputError(f"PREFECT_API_URL: {url} is Prefect {version}, and this project needs 3; upgrade that server")
 
 
-def _stored(name: str = PROFILE) -> Connection | None:
-    """The connection that a profile holds; by default the project's own."""
+def _stored(name: str = PROFILE) -> Connection:
+    """The connection that a profile holds, by default the project's own; without a URL where it holds none."""
     try:
         profiles = load_profiles(include_defaults=False)
     except (ValueError, AttributeError, TypeError) as error:
         path = PREFECT_PROFILES_PATH.value()
         raise InputError(f"{path}: it cannot be read ({str(error).splitlines()[0]}); mend or remove it") from None
     held = profiles[name].to_environment_variables() if name in profiles else {}
-    return Connection(*(held.get(setting.name, "") for setting in SETTINGS)) if held.get("PREFECT_API_URL") else None
+    return Connection(*(held.get(setting.name, "") for setting in SETTINGS))
 
 
 def _store(connection: Connection) -> None:
     """Keep the connection as the project's profile, in a file for its owner alone; the active profile stays."""
     path = Path(PREFECT_PROFILES_PATH.value()).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(f".{os.getpid()}")
     # Prefect rewrites the whole file: two at once must not lose each other's profiles, nor a kill all of them.
-    with path.with_suffix(".lock").open("w") as lock:
+    with path.with_suffix(".lock").open("w") as lock, tempfile.TemporaryDirectory(dir=path.parent) as folder:
         fcntl.flock(lock, fcntl.LOCK_EX)
         profiles = load_profiles(include_defaults=False)
         held = {setting: value or None for setting, value in zip(SETTINGS, astuple(connection), strict=True)}
         profiles.update_profile(PROFILE, held)
-        try:
-            with temporary_settings({PREFECT_PROFILES_PATH: new}):
-                save_profiles(profiles)
-            new.chmod(0o600)
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
+        new = Path(folder, path.name)
+        with temporary_settings({PREFECT_PROFILES_PATH: new}):
+            save_profiles(profiles)
+        new.replace(path)

@@ -23,9 +23,9 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from << cookiecutter.package_name >> import data, evaluation, model, trials
-from << cookiecutter.package_name >>.__main__ import run_command, selection_options
+from << cookiecutter.package_name >>.__main__ import main, selection_options
 from << cookiecutter.package_name >>.errors import InputError, UnavailableError
-from << cookiecutter.package_name >>.selection import Selection, make_selection
+from << cookiecutter.package_name >>.selection import make_selection
 from << cookiecutter.package_name >>.settings import SLUG, load_settings
 
 P = ParamSpec("P")
@@ -86,13 +86,11 @@ def as_table(trial_summary: dict[str, Any]) -> list[dict[str, Any]]:
         One row a number, with the columns `measure`, `value` (as in the trial), and `in hours` for what is in seconds.
     """
     measured = trial_summary["data"]
-    rows = [{"measure": "tickets", "value": measured["num_obs"], "in hours": ""}]
-    seconds = {"MAE", "MedAE"}
-    for name, value in measured["metrics"].items():
-        hours = round(value / 3600, 1) if name in seconds and value is not None else ""
-        rows.append({"measure": name, "value": value, "in hours": hours})
-    for name, value in measured["target"].items():
-        rows.append({"measure": f"actual time to close, {name}", "value": value, "in hours": round(value / 3600, 1)})
+    target = {f"actual time to close, {name}": value for name, value in measured["target"].items()}
+    rows = []
+    for name, value in {"tickets": measured["num_obs"], **measured["metrics"], **target}.items():
+        in_hours = value is not None and (name in target or name in ("MAE", "MedAE"))
+        rows.append({"measure": name, "value": value, "in hours": round(value / 3600, 1) if in_hours else ""})
     return rows
 
 
@@ -120,22 +118,8 @@ def evaluation_flow(
     Returns:
         The trial; None where the window holds no ticket.
     """
-    selection = make_selection(
-        data or load_settings().data,
-        batch_size=batch_size,
-        all_tickets=all_tickets,
-        seed=seed,
-        closed_from=closed_from,
-        closed_to=closed_to,
-        closed_last=closed_last,
-        now=runtime.flow_run.scheduled_start_time,
-    )
-    trial: dict[str, Any] | None = evaluate_selection(selection)
-    return trial
-
-
-def evaluate_selection(selection: Selection) -> dict[str, Any] | None:
-    """The flow's steps: what `run_trial` does without Prefect."""
+    options = {**locals(), "data": data or load_settings().data}
+    selection = make_selection(**options, now=runtime.flow_run.scheduled_start_time)
     trial_id = get_trial_id()
     sample_ticket_df = get_ticket_data_batch(selection)
     if sample_ticket_df.empty:
@@ -147,12 +131,7 @@ def evaluate_selection(selection: Selection) -> dict[str, Any] | None:
         trial_id,
         actuals,
         sample_ticket_df,
-        metrics={
-            "MAE": evaluate_model(actuals, preds, "mae"),
-            "MedAE": evaluate_model(actuals, preds, "medae"),
-            "MSE": evaluate_model(actuals, preds, "mse"),
-            "R2": evaluate_model(actuals, preds, "r2"),
-        },
+        metrics={name: evaluate_model(actuals, preds, name.lower()) for name in ("MAE", "MedAE", "MSE", "R2")},
         selection=selection,
         flow=evaluation_flow.name,
         model=model.MODEL_NAME,
@@ -165,14 +144,14 @@ def evaluate_selection(selection: Selection) -> dict[str, Any] | None:
 @selection_options
 def command(**options: Any) -> None:  # noqa: ANN401
     """Evaluate the model here and now, as a run of Prefect; print the trial as JSON."""
-    from << cookiecutter.package_name >>.connect import Connection, find_connection, use_connection
+    from << cookiecutter.package_name >>.connect import find_connection, use_connection
 
     make_selection(**options)  # refuses bad options before a run is made of them
-    use_connection(find_connection() or Connection(""))  # none: a server in this process, whatever profile is active
+    use_connection(find_connection())  # none: a server in this process, whatever profile is active
     trial = evaluation_flow(**options)
     if trial is not None:
         click.echo(json.dumps(trial, indent=2, allow_nan=False))
 
 
 if __name__ == "__main__":
-    run_command(command)
+    main(command)

@@ -39,7 +39,6 @@ SECONDS_BETWEEN_LOOKS = 1.0
 # Midnight UTC: registering again then moves no run, and a day's window is a day.
 ANCHOR = datetime(2024, 1, 1, tzinfo=timezone.utc)
 STEPS = "prefect.deployments.steps"
-TRIALS_GO_AWAY = "TRIALS_URL: %s machines go away, and trials kept in a folder there with them; set a URL"
 SELECTION = {"batch_size", "all_tickets", "seed", "closed_from", "closed_to", "closed_last"}
 log = logging.getLogger(__name__)
 
@@ -58,8 +57,8 @@ def register(*, dry_run: bool, start: bool = False) -> None:
     """
     settings = load_settings()
     on_saturn = saturn.is_configured()
-    if on_saturn and settings.trials_stay_here:
-        log.warning(TRIALS_GO_AWAY, "Saturn's")
+    if on_saturn:
+        _warn_of_trials(settings, "Saturn")
     clone, folder = _find_remote(settings, ask_remote=not dry_run)
     deployment = _deployment(settings, clone, folder)
     recipe = saturn.make_recipe(settings, find_connection(), clone, folder) if on_saturn else None
@@ -79,8 +78,7 @@ def register(*, dry_run: bool, start: bool = False) -> None:
                 if schedule.slug in paused:
                     schedule.active = False
                     log.warning("the schedule was paused in Prefect, and stays so")
-        flow_id = client.create_flow_from_name(settings.flow_name)
-        deployment_id = client.create_deployment(flow_id=flow_id, **deployment)
+        deployment_id = client.create_deployment(client.create_flow_from_name(settings.flow_name), **deployment)
         every = f"every {SCHEDULE_HOURS} hours" if SCHEDULE_HOURS else "without a schedule"
         log.info("registered %s, %s: %s", _full_name(), every, url_for("deployment", deployment_id))
 
@@ -144,6 +142,11 @@ def _full_name() -> str:
     return f"{load_settings().flow_name}/{SLUG}"
 
 
+def _warn_of_trials(settings: Settings, where: str) -> None:
+    if os.path.isabs(settings.trials):  # noqa: PTH117  and so a folder
+        log.warning("TRIALS_URL: %s's machines go away, and trials kept in a folder there with them; set a URL", where)
+
+
 def _deployment(settings: Settings, clone: dict[str, str], folder: str) -> dict[str, Any]:
     """The deployment as the client's `create_deployment` takes it."""
     from . import flow  # with pandas and scikit-learn, which `run` need not wait for
@@ -168,7 +171,6 @@ def _deployment(settings: Settings, clone: dict[str, str], folder: str) -> dict[
         "job_variables": {"env": environment},
         "schedules": [DeploymentScheduleCreate.from_schedule(every)] if SCHEDULE_HOURS else [],
         "tags": [settings.prefect_project],
-        "parameters": {},
         "parameter_openapi_schema": parameter_schema(flow.evaluation_flow).model_dump_for_openapi(),
         "enforce_parameter_schema": True,
         "description": flow.evaluation_flow.description,
@@ -188,10 +190,9 @@ def _find_remote(settings: Settings, *, ask_remote: bool) -> tuple[dict[str, str
     except (subprocess.CalledProcessError, FileNotFoundError):
         log.info("runs take the code from this folder, as it has no git remote: %s", project_folder())
         return {}, ""
-    try:
-        branch = _git("symbolic-ref", "--short", "HEAD")
-    except subprocess.CalledProcessError:
-        raise InputError("git: no branch is checked out, so a run could not follow one; `git switch` to one") from None
+    branch = _git("branch", "--show-current")
+    if not branch:
+        raise InputError("git: no branch is checked out, so a run could not follow one; `git switch` to one")
     place = ("origin", f"refs/heads/{branch}") if ask_remote else (".", f"refs/remotes/origin/{branch}")
     try:
         remote = _git("ls-remote", "--exit-code", *place).split()[0]
@@ -205,7 +206,7 @@ def _find_remote(settings: Settings, *, ask_remote: bool) -> tuple[dict[str, str
     elif _git("rev-parse", "HEAD") != remote:
         log.warning("git: HEAD is not what the remote's branch %s holds: runs will use what is there", branch)
     # What would be a secret in Prefect's keeping: over http also the user, who may be a token; ssh needs its user.
-    told = re.sub(r"^(https?://)[^/]*@|^(ssh://[^/:]*):[^/]*(?=@)", r"\1\2", url)
+    told = re.sub(r"(?i)^(https?://)[^/]*@|^([\w+.-]+://[^/:]*):[^/]*(?=@)", r"\1\2", url)
     if told != url:
         log.warning("git: the remote's URL names a user: Prefect is told the URL without a password")
     log.info("runs take the code from the branch %s of %s", branch, told)
@@ -220,24 +221,15 @@ def _find_remote(settings: Settings, *, ask_remote: bool) -> tuple[dict[str, str
 
 def _git(*arguments: str) -> str:
     """What git says in the project's folder; it asks no questions."""
-    return subprocess.run(  # noqa: S603
-        ["git", *arguments],  # noqa: S607
-        cwd=project_folder(),
-        env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS_FOR_GIT,
-        stdin=subprocess.DEVNULL,
-    ).stdout.strip()
+    git, quiet = ["git", "-C", str(project_folder()), *arguments], {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    return subprocess.check_output(git, stderr=subprocess.PIPE, env=quiet, text=True, timeout=SECONDS_FOR_GIT).strip()  # noqa: S603
 
 
 def _manage(deployment: dict[str, Any], settings: Settings, clone: dict[str, str], folder: str) -> None:
     """Add what a managed pool needs, whose runs begin on an empty machine of Prefect Cloud's."""
     if not clone:
         raise InputError("git: Prefect Cloud runs the flow itself, and cannot see this folder; push it to a git remote")
-    if settings.trials_stay_here:
-        log.warning(TRIALS_GO_AWAY, "Prefect Cloud's")
+    _warn_of_trials(settings, "Prefect Cloud")
     install = {"requirements_file": f"{folder}requirements.txt", "directory": "{{ clone.directory }}"}
     deployment["pull_steps"].append({f"{STEPS}.pip_install_requirements": install})
     deployment["job_variables"]["env"].pop("DATA_URL", None)
@@ -281,11 +273,10 @@ def _watch(flow_run_id: UUID, pool: str | None) -> int:
         now = answered = time.monotonic()
         for record in records:
             # A task run becomes known through events, which may come after its logs.
-            level = logging.getLevelName(record.level)
             name = tasks.get(record.task_run_id, "a task") if record.task_run_id else "the run"
             # A traceback is on the run's page for who wants it.
             message = record.message.partition("\nTraceback (most recent")[0]
-            log.info("%s %-8s %s: %s", f"{record.timestamp:%H:%M:%S}", level, name, message)
+            log.info("%s %s: %s", f"{record.timestamp:%H:%M:%S} {logging.getLevelName(record.level):8}", name, message)
         shown += len(records)
         assert current is not None
         if current.name != state:

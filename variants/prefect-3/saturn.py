@@ -38,9 +38,7 @@ def is_configured() -> bool:
     return not missing
 
 
-def make_recipe(
-    settings: Settings, connection: Connection | None, clone: dict[str, str], folder: str
-) -> dict[str, Any]:
+def make_recipe(settings: Settings, connection: Connection, clone: dict[str, str], folder: str) -> dict[str, Any]:
     """Complete saturn.yaml with what is known here.
 
     Args:
@@ -57,12 +55,10 @@ def make_recipe(
     """
     if not clone:
         raise InputError("git: Saturn Cloud cannot see this folder; add a git remote named origin, and push to it")
-    if connection is None:
+    if not connection.url:
         raise InputError(NOT_CONNECTED)
     if connection.shown != connection.url:
-        raise InputError(
-            "PREFECT_API_URL: it holds a password, and a recipe must not; set PREFECT_API_AUTH_STRING instead"
-        )
+        raise InputError("PREFECT_API_URL: it holds a password, and a recipe must not; use PREFECT_API_AUTH_STRING")
     with _open_recipe() as recipe:
         spec = recipe["spec"]
         repository = spec.setdefault("git_repositories", [{}])[0]
@@ -98,12 +94,9 @@ def apply_recipe(recipe: dict[str, Any], *, start: bool) -> None:
             found = client.apply(recipe)
         state = found["state"]
         runs = state["status"] in ("pending", "running")
-        if start and runs and changed:
-            client.restart("deployment", state["id"])
-            done += ", restarted"
-        elif start and not runs:
-            client.start("deployment", state["id"])
-            done += ", started"
+        if start and (changed or not runs):
+            (client.restart if runs else client.start)("deployment", state["id"])
+            done += ", restarted" if runs else ", started"
         elif not runs:
             done += ", not running: `register --start` starts it"
         log.info("Saturn deployment %s: %s: %s", spec["name"], done, state.get("url") or without_secrets(_base_url()))

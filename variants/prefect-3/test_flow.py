@@ -43,8 +43,8 @@ def test_the_flow_measures_what_the_pipeline_measures(monkeypatch, trials, ticke
         monkeypatch.setattr(flow, name, getattr(module, name))
     kept = []
     monkeypatch.setattr(flow, "write_trial_summary", kept.append)
+    by_flow = flow.evaluation_flow.fn("x", closed_from="2016-03-02")
     selection = make_selection("x", closed_from="2016-03-02")
-    by_flow = flow.evaluate_selection(selection)
     by_pipeline = run_trial(selection, trials=trials, flow=flow.evaluation_flow.name)
     assert by_flow is not None
     assert by_pipeline is not None

@@ -20,17 +20,16 @@ def cli() -> None:
 
 def selection_options(command: Any) -> Any:  # noqa: ANN401  what click decorates
     """Add the options that say which tickets; their values arrive as `make_selection` takes them."""
-    for option in reversed(
-        (
-            click.option("--data", help="A path, a URL, or `sample`.  [default: DATA_URL, else the UCI download]"),
-            click.option("--batch-size", metavar="N", help="How many tickets.  [default: 1000; in a window, all]"),
-            click.option("--all", "all_tickets", is_flag=True, help="All tickets."),
-            click.option("--seed", metavar="N", help="Draw the same tickets each time."),
-            click.option("--closed-from", metavar="TIME", help="Only tickets closed at or after this time (UTC)."),
-            click.option("--closed-to", metavar="TIME", help="Only tickets closed before this time (UTC)."),
-            click.option("--closed-last", metavar="SPAN", help="Only tickets closed in the last SPAN, say 24h or 7d."),
-        )
-    ):
+    options = [
+        click.option("--data", help="A path, a URL, or `sample`.  [default: DATA_URL, else the UCI download]"),
+        click.option("--batch-size", metavar="N", help="How many tickets.  [default: 1000; in a window, all]"),
+        click.option("--all", "all_tickets", is_flag=True, help="All tickets."),
+        click.option("--seed", metavar="N", help="Draw the same tickets each time."),
+        click.option("--closed-from", metavar="TIME", help="Only tickets closed at or after this time (UTC)."),
+        click.option("--closed-to", metavar="TIME", help="Only tickets closed before this time (UTC)."),
+        click.option("--closed-last", metavar="SPAN", help="Only tickets closed in the last SPAN, say 24h or 7d."),
+    ]
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -112,15 +111,11 @@ def unregister() -> None:
 @click.option("--watch", is_flag=True, help="Follow states and logs; exit with 0 only when the run completes.")
 def run(parameters: tuple[str, ...], watch: bool) -> int:
     """Run the registered flow now (Quick Run)."""
-    named = {}
-    for parameter in parameters:
-        name, equals, value = parameter.partition("=")
-        if not name or not equals:
-            raise InputError(f"--param: {parameter!r} is not of the form NAME=VALUE, say batch_size=500")
-        named[name] = value
+    if wrong := [parameter for parameter in parameters if "=" not in parameter[1:]]:
+        raise InputError(f"--param: {wrong[0]!r} is not of the form NAME=VALUE, say batch_size=500")
     from .register import run_flow
 
-    return run_flow(named, watch=watch)
+    return run_flow(dict(parameter.split("=", 1) for parameter in parameters), watch=watch)
 
 
 <% if cookiecutter.prefect_version == "3" %>
@@ -152,38 +147,23 @@ def _print_table(trials: list[dict[str, Any]]) -> None:
     # By hand: rich takes seconds for thousands of rows. A trial a line, whatever the terminal's width, for grep.
     rows = [["Closed, or made", "Trial", "Model", "Tickets", "MAE, h", "MedAE, h", "R2"]]
     for trial in trials:
-        metrics, window = trial["data"]["metrics"], trial["window"]
+        measured, window = trial["data"], trial["window"]
         when = f"{window.get('from') or ''} to {window.get('to') or ''}" if window else f"{trial['created_at'][:16]}Z"
-        rows.append(
-            [
-                when.replace("T00:00:00Z", "").strip(),
-                trial["id"][:8],
-                str(trial.get("model", "")),
-                f"{trial['data']['num_obs']:,}",
-                *(_number(metrics.get(name), 3600.0, ",.1f") for name in ("MAE", "MedAE")),
-                _number(metrics.get("R2"), 1.0, ".3f"),
-            ]
-        )
+        texts = [when.replace("T00:00:00Z", "").strip(), trial["id"][:8], str(trial.get("model", ""))]
+        numbers = [measured["num_obs"], *map(measured["metrics"].get, ("MAE", "MedAE", "R2"))]
+        forms = zip(numbers, (1, 3600, 3600, 1), (",.0f", ",.1f", ",.1f", ".3f"), strict=True)
+        rows.append(texts + ["-" if each is None else format(each / unit, form) for each, unit, form in forms])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = [str.ljust] * 3 + [str.rjust] * 4
     for row in rows:
-        texts = [text.ljust(width) for text, width in zip(row[:3], widths[:3], strict=True)]
-        numbers = [text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True)]
-        click.echo("  ".join(texts + numbers))
+        click.echo("  ".join(side(text, width) for side, text, width in zip(sides, row, widths, strict=True)))
 
 
-def _number(value: float | None, unit: float, form: str) -> str:
-    return "-" if value is None else format(value / unit, form)
-
-
-def main() -> None:
-    """Run the command line."""
-    run_command(cli)
-
-
-def run_command(command: click.Command) -> NoReturn:
+def main(command: click.Command = cli) -> NoReturn:
     """Run a command; exit with 0 when done, 2 on bad input or configuration, 1 on anything else."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger(__package__).setLevel(logging.INFO)
+    status: int | None = 2
     try:
         status = command.main(prog_name=SLUG, standalone_mode=False)
     except click.Abort:
@@ -191,14 +171,11 @@ def run_command(command: click.Command) -> NoReturn:
         status = 130
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        status = 2
     except click.ClickException as error:
-        where = f" {error.ctx.info_name}" if isinstance(error, click.UsageError) and error.ctx else ""
-        click.echo(f"Error:{where}: {error.format_message()}", err=True)
-        status = 2
+        where = f" {error.ctx.info_name}:" if isinstance(error, click.UsageError) and error.ctx else ""
+        click.echo(f"Error:{where} {error.format_message()}", err=True)
     except InputError as error:
         click.echo(f"Error: {error}", err=True)
-        status = 2
     sys.exit(status)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from contextlib import suppress
 <% if cookiecutter.prefect_version == "1" %>
 from dataclasses import dataclass, field
 <% else %>
@@ -13,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import platformdirs
-from dotenv import load_dotenv
+from dotenv import dotenv_values, load_dotenv
 
 from .errors import InputError
 
@@ -63,11 +64,6 @@ class Settings:
         """The flow's name in Prefect, and in the trials."""
         return f"{self.username}-{SLUG}"
 
-    @property
-    def trials_stay_here(self) -> bool:
-        """Whether trials are kept in a folder of the machine that makes them."""
-        return self.trials.startswith(os.sep)
-
 
 def project_folder() -> Path:
     """The checkout that this package runs from; where it runs from site-packages, the current folder."""
@@ -76,21 +72,21 @@ def project_folder() -> Path:
 
 
 @cache
-def read_env_file() -> frozenset[str]:
-    """Put into the environment what `.env` says and that does not; read once.
+def read_env_file() -> dict[str, str | None]:
+    """Put into the environment what `.env` says and that does not; once per process.
 
     Returns:
-        The names of the variables that came from the file.
+        What the file says.
 
     Raises:
         InputError: When the file cannot be read.
     """
-    path, before = project_folder() / ".env", set(os.environ)
+    path = project_folder() / ".env"
     try:
         load_dotenv(path)
+        return dotenv_values(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: it cannot be read ({error}); mend or remove it") from None
-    return frozenset(os.environ) - before
 
 
 def load_settings() -> Settings:
@@ -103,11 +99,10 @@ def load_settings() -> Settings:
     trials = os.environ.get("TRIALS_URL") or "trials"
     if "://" not in trials and trials != "none":
         trials = str(project_folder() / _folder("TRIALS_URL", trials))
-    cache = os.environ.get("CACHE_DIR")
     return Settings(
         data=os.environ.get("DATA_URL") or None,
         trials=trials,
-        cache=_folder("CACHE_DIR", cache) if cache else platformdirs.user_cache_path(SLUG),
+        cache=_folder("CACHE_DIR", os.environ.get("CACHE_DIR") or platformdirs.user_cache_dir(SLUG)),
         download_timeout=_seconds("DOWNLOAD_TIMEOUT", default=60.0),
         prefect_project=_name("PREFECT_CLOUD_PROJECT_NAME") or PREFECT_PROJECT,
 <% if cookiecutter.prefect_version == "3" %>
@@ -155,17 +150,13 @@ def _folder(variable: str, text: str) -> Path:
 
 def _seconds(variable: str, default: float) -> float:
     text = os.environ.get(variable) or str(default)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 86400:
-        raise InputError(f"{variable}: {text!r} is not a number of seconds; set it to {default:g}, or unset it")
-    return seconds
+    with suppress(ValueError):
+        if 0 < float(text) < 86400:
+            return float(text)
+    raise InputError(f"{variable}: {text!r} is not a number of seconds; set it to {default:g}, or unset it")
 
 
 def _local_user() -> str:
-    try:
+    with suppress(KeyError, OSError):  # a container whose user has no name
         return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return "user"
+    return "user"
