@@ -9,7 +9,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from << cookiecutter.package_name >> import flow, register
+from << cookiecutter.package_name >> import connect, flow, register
 from << cookiecutter.package_name >>.__main__ import cli
 from << cookiecutter.package_name >>.errors import InputError
 from << cookiecutter.package_name >>.pipeline import run_trial
@@ -95,3 +95,14 @@ def test_parameters_are_read_as_the_flow_wants_them():
         register._values({"nonsense": "1"}, schema)
     with pytest.raises(InputError, match="batch_size='many' is no integer"):
         register._values({"batch_size": "many"}, schema)
+
+
+@pytest.mark.parametrize(("address", "key"), [("http://here/api", "k"), ("http://elsewhere/api", "")])
+def test_a_key_in_the_env_file_is_for_the_address_there(monkeypatch, address, key):
+    in_file = {"PREFECT_API_URL": "http://here/api", "PREFECT_API_KEY": "k"}
+    monkeypatch.setattr(connect, "read_env_file", lambda: in_file)
+    monkeypatch.setattr(connect, "_stored", connect.Connection)
+    monkeypatch.setenv("PREFECT_API_KEY", "k")
+    monkeypatch.setenv("PREFECT_API_URL", address)
+    found = connect.find_connection.__wrapped__()
+    assert (found.url, found.key) == (address, key)
