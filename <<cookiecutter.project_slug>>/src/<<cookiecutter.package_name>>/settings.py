@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 <% else %>
 from dataclasses import dataclass
 <% endif %>
+<% if cookiecutter.prefect_version == "3" %>
 from functools import cache
+<% endif %>
 from pathlib import Path
 
 import platformdirs
@@ -71,9 +73,11 @@ def project_folder() -> Path:
     return folder if (folder / "pyproject.toml").is_file() else Path.cwd()
 
 
+<% if cookiecutter.prefect_version == "3" %>
 @cache
+<% endif %>
 def read_env_file() -> dict[str, str | None]:
-    """Put into the environment what `.env` says and that does not; once per process.
+    """Put into the environment what `.env` says and that does not.
 
     Returns:
         What the file says.
