@@ -131,7 +131,7 @@ def evaluation_flow(
         trial_id,
         actuals,
         sample_ticket_df,
-        metrics={name: evaluate_model(actuals, preds, name.lower()) for name in ("MAE", "MedAE", "MSE", "R2")},
+        metrics={name: evaluate_model(actuals, preds, name.lower()) for name in evaluation.METRICS},
         selection=selection,
         flow=evaluation_flow.name,
         model=model.MODEL_NAME,

@@ -9,8 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 <% else %>
 from dataclasses import dataclass
-<% endif %>
-<% if cookiecutter.prefect_version == "3" %>
 from functools import cache
 <% endif %>
 from pathlib import Path
