@@ -471,5 +471,5 @@ def test_refusals_of_the_real_command(commands, server):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
     assert err.splitlines()[0].startswith("data: attempt 1 of 4")
-    problem = "is neither a zip nor a .csv file, it begins with '<!DOCTYPE html><html><body>Dow'; check the address"
+    problem = "is neither a zip nor a .csv, it begins with '<!DOCTYPE html><html><body>Dow'; check the address"
     assert err.splitlines()[1:] == [f"Error: data: {url} {problem}"]

@@ -677,6 +677,19 @@ def test_a_run_without_a_worker_and_a_worker_killed_in_a_trial(prefect: Prefect,
     assert len([*(project.path / "trials").glob("*.json")]) == len(trials) + 1
 
 
+def test_a_paused_work_pool_is_named(prefect: Prefect, another):
+    project = another(project_slug="paused", schedule_hours="0")
+    environment = {**prefect.environment, "PREFECT_API_URL": prefect.url + "/api"}
+    assert prefect.run("register", project=project, env=environment).returncode == 0
+    pause = project.run(project.python, "-m", "prefect", "work-pool", "pause", "paused", env=environment)
+    assert pause.returncode == 0, pause.stderr
+    shorter = with_limits(project, "register", "SECONDS_UNTIL_TOLD, SECONDS_FOR_A_WORKER = 1, 3")
+    result = project.run(project.python, "-c", shorter, "run", "--watch", env=environment)
+    assert result.returncode == 1
+    assert result.stderr.count("the work pool paused is paused: resume it on Prefect's pages") == 1
+    assert "it stays scheduled" in result.stderr
+
+
 def test_the_server_stops_while_a_worker_runs_the_flow(prefect: Prefect, another, slow_log, tmp_path):
     """The trial is kept all the same, and once the server is there again the same worker takes the next run."""
     home = tmp_path / "home"

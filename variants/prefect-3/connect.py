@@ -60,11 +60,6 @@ class Connection:
     key: str = field(default="", repr=False)
     auth_string: str = field(default="", repr=False)
 
-    @property
-    def shown(self) -> str:
-        """The URL as it may be shown."""
-        return without_secrets(self.url)
-
 
 @cache
 def find_connection() -> Connection:
@@ -114,7 +109,7 @@ def connect() -> None:
     if connection != stored:
         _store(connection)
     how = "as before" if connection == stored else f"kept as the Prefect profile {PROFILE}"
-    log.info("connected to %s: %s", connection.shown, how)
+    log.info("connected to %s: %s", without_secrets(connection.url), how)
 
 
 @contextmanager
@@ -131,7 +126,7 @@ def open_client(connection: Connection | None = None) -> Iterator[SyncPrefectCli
     if not connection.url:
         raise InputError(NOT_CONNECTED)
     use_connection(connection)
-    url = connection.shown
+    url = without_secrets(connection.url)
     limit = time_limit(SECONDS_TO_ANSWER, f"PREFECT_API_URL: {url}")
     limits = temporary_settings({PREFECT_API_REQUEST_TIMEOUT: 15.0, PREFECT_CLIENT_MAX_RETRIES: 2})
     try:
@@ -287,10 +282,8 @@ def _check_version(client: SyncPrefectClient, url: str) -> None:
     except (ValueError, httpx.HTTPStatusError) as error:
         if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (401, 403):
             raise
-        raise InputError(
-            f"PREFECT_API_URL: {url} does not answer as Prefect 3's API does; its address ends in /api. "
-            "For Prefect 1's API generate the project with prefect_version=1"
-        ) from None
+        mend = "its address ends in /api. For Prefect 1's API generate the project with prefect_version=1"
+        raise InputError(f"PREFECT_API_URL: {url} does not answer as Prefect 3's API does; {mend}") from None
     if not version.startswith("3."):
         raise InputError(f"PREFECT_API_URL: {url} is Prefect {version}, and this project needs 3; upgrade that server")
 

@@ -118,6 +118,7 @@ def evaluation_flow(
     Returns:
         The trial; None where the window holds no ticket.
     """
+    # The parameters are make_selection's: nothing else may be set before this.
     options = {**locals(), "data": data or load_settings().data}
     selection = make_selection(**options, now=runtime.flow_run.scheduled_start_time)
     trial_id = get_trial_id()

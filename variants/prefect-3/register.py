@@ -39,6 +39,10 @@ SECONDS_BETWEEN_LOOKS = 1.0
 # Midnight UTC: registering again then moves no run, and a day's window is a day.
 ANCHOR = datetime(2024, 1, 1, tzinfo=timezone.utc)
 STEPS = "prefect.deployments.steps"
+OF_POOLS: dict[WorkPoolStatus | None, str] = {  # by their status, why they do not pass a run on
+    WorkPoolStatus.NOT_READY: "no worker of the work pool %s is online: start one with `make worker`",
+    WorkPoolStatus.PAUSED: "the work pool %s is paused: resume it on Prefect's pages",
+}
 SELECTION = {"batch_size", "all_tickets", "seed", "closed_from", "closed_to", "closed_last"}
 log = logging.getLogger(__name__)
 
@@ -255,7 +259,7 @@ def _watch(flow_run_id: UUID, pool: str | None) -> int:
     """Follow a run, through a new client at each look, so that the API may be away for a while."""
     this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
     its_logs = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
-    state, shown, told = "", 0, False
+    state, shown, told = "", 0, ""
     started = answered = changed = time.monotonic()
     while True:
         time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -264,7 +268,7 @@ def _watch(flow_run_id: UUID, pool: str | None) -> int:
                 current = client.read_flow_run(flow_run_id).state
                 records = client.read_logs(its_logs, offset=shown, sort=LogSort.TIMESTAMP_ASC)
                 tasks = {each.id: each.name for each in client.read_task_runs(flow_run_filter=this_run)}
-                ready = not pool or client.read_work_pool(pool).status is not WorkPoolStatus.NOT_READY
+                problem = OF_POOLS.get(client.read_work_pool(pool).status) if pool else None
         except UnavailableError as error:
             if time.monotonic() - answered > SECONDS_WITHOUT_API:
                 raise UnavailableError(f"{error} The run may go on without being watched") from None
@@ -288,9 +292,9 @@ def _watch(flow_run_id: UUID, pool: str | None) -> int:
         elif now - changed > SECONDS_FOR_LAST_LOGS:
             return 0 if current.is_completed() else 1
         if current.is_scheduled() or current.is_pending():
-            if not ready and not told and now - started > SECONDS_UNTIL_TOLD:
-                log.warning("no worker of the work pool %s is online: start one with `make worker`", pool)
-                told = True
+            if problem and problem != told and now - started > SECONDS_UNTIL_TOLD:
+                log.warning(problem, pool)
+                told = problem
             if now - started > SECONDS_FOR_A_WORKER:
                 log.error("no worker has taken the run within %d s; it stays scheduled", SECONDS_FOR_A_WORKER)
                 return 1

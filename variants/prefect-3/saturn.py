@@ -57,7 +57,7 @@ def make_recipe(settings: Settings, connection: Connection, clone: dict[str, str
         raise InputError("git: Saturn Cloud cannot see this folder; add a git remote named origin, and push to it")
     if not connection.url:
         raise InputError(NOT_CONNECTED)
-    if connection.shown != connection.url:
+    if without_secrets(connection.url) != connection.url:
         raise InputError("PREFECT_API_URL: it holds a password, and a recipe must not; use PREFECT_API_AUTH_STRING")
     with _open_recipe() as recipe:
         spec = recipe["spec"]

@@ -51,8 +51,7 @@ def fetch(url: str) -> tuple[bytes, Callable[[], None]]:
     settings = load_settings()
     path = settings.cache / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.download"
     about, cached = read_kept(path) or ({}, None)
-    conditions = {"If-None-Match": about.get("etag"), "If-Modified-Since": about.get("last_modified")}
-    headers = {name: value for name, value in conditions.items() if value}
+    headers = {"If-None-Match": about.get("etag") or None, "If-Modified-Since": about.get("last_modified") or None}
     try:
         response, content = _get(url, shown, headers, settings.download_timeout)
     except UnavailableError as error:
@@ -70,7 +69,7 @@ def fetch(url: str) -> tuple[bytes, Callable[[], None]]:
     return content, lambda: keep(path, {"url": without_secrets(response.url), **about}, content)
 
 
-def _get(url: str, shown: str, headers: dict[str, str], timeout: float) -> tuple[requests.Response, bytes]:
+def _get(url: str, shown: str, headers: dict[str, str | None], timeout: float) -> tuple[requests.Response, bytes]:
     import requests
     from urllib3.exceptions import HTTPError, ReadTimeoutError
 
@@ -85,14 +84,11 @@ def _get(url: str, shown: str, headers: dict[str, str], timeout: float) -> tuple
             problem = f"{shown} answered {response.status_code} {response.reason}"
             asked = response.headers.get("Retry-After", "")
             pause = min(max(pause, float(asked) if asked.isdecimal() else 0.0), LONGEST_PAUSE)
-        except (requests.Timeout, ReadTimeoutError):
-            raise UnavailableError(
-                f"data: {shown} sent nothing for {timeout:g} s; try again, or raise DOWNLOAD_TIMEOUT"
-            ) from None
-        except TimeoutError:
-            raise UnavailableError(
-                f"data: {shown} was still sending after {TOTAL_SECONDS:g} s; get it otherwise, and give its path"
-            ) from None
+        except (requests.Timeout, ReadTimeoutError, TimeoutError) as error:
+            problem = f"sent nothing for {timeout:g} s; try again, or raise DOWNLOAD_TIMEOUT"
+            if isinstance(error, TimeoutError):
+                problem = f"was still sending after {TOTAL_SECONDS:g} s; get it otherwise, and give its path"
+            raise UnavailableError(f"data: {shown} {problem}") from None
         except (requests.ConnectionError, HTTPError, ConnectionError) as error:
             begun = isinstance(error, HTTPError)  # urllib3's own, from reading the body
             problem = f"{shown} broke off ({_reason(error)})" if begun else f"cannot reach {shown} ({_reason(error)})"

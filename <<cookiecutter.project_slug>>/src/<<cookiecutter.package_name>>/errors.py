@@ -1,5 +1,6 @@
 """Errors that are told to a person in one line, and what such a line may show."""
 
+from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
 
 
@@ -13,10 +14,8 @@ class UnavailableError(InputError):
 
 def without_secrets(url: str) -> str:
     """The URL without user, password, query and fragment: what may be shown, and kept in a trial."""
-    if "::" in url:  # a chain of addresses, each with secrets of its own
-        return f"{url.partition('://')[0]}://..."
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # what cannot be taken apart might hold a secret anywhere
-        return f"{url.partition('://')[0]}://..."
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    with suppress(ValueError):
+        if "::" not in url:  # a chain of addresses, each with secrets of its own
+            parts = urlsplit(url)
+            return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return f"{url.partition('://')[0]}://..."  # what cannot be taken apart might hold a secret anywhere

@@ -45,9 +45,7 @@ def evaluate_model(y_true: pd.Series[float], y_pred: pd.Series[float], metric_na
     for function, values in (("get_target", actual), ("predict", predicted)):
         numbers = int(np.isfinite(values).sum())
         if values.shape != actual.shape or numbers != len(actual):
-            raise InputError(
-                f"{function}: it gave {numbers} numbers for {len(actual)} tickets; it must give one for each"
-            )
+            raise InputError(f"{function}: it gave {numbers} numbers for {len(actual)} tickets; give one for each")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         return _finite({name.lower(): metric for name, metric in METRICS.items()}[metric_name](actual, predicted))

@@ -42,7 +42,8 @@ class Selection:
         """The window [from, to) as it stands in a trial; None where there is none."""
         if self.closed_from is None and self.closed_to is None:
             return None
-        return {"from": _stamp(self.closed_from), "to": _stamp(self.closed_to)}
+        ends = {"from": self.closed_from, "to": self.closed_to}
+        return {name: None if time is None else time.isoformat() + "Z" for name, time in ends.items()}
 
     @property
     def period(self) -> str:
@@ -59,12 +60,8 @@ class Selection:
         Returns:
             Shape (at most `batch_size`, any); empty where the window holds no ticket.
         """
-        closed = tickets[closed_at]
-        wanted = closed.notna()
-        if self.closed_from is not None:
-            wanted &= closed >= self.closed_from
-        if self.closed_to is not None:
-            wanted &= closed < self.closed_to
+        window = self.closed_from or datetime.min, self.closed_to or datetime.max
+        wanted = tickets[closed_at].between(*window, inclusive="left")  # a missing time is in none
         if not wanted.all():
             tickets = tickets[wanted]
         size = len(tickets) if self.batch_size is None else self.batch_size
@@ -113,10 +110,9 @@ def make_selection(
         raise InputError(f"closed_to: {end} is not after closed_from, {start}; swap them")
     if all_tickets and batch_size is not None:
         raise InputError("batch_size: all tickets were asked for as well; give one or the other")
-    if batch_size is not None:
-        size: int | None = _whole_number("batch_size", batch_size, at_least=1)
-    else:
-        size = None if all_tickets or start or end else BATCH_SIZE
+    size = None if batch_size is None else _whole_number("batch_size", batch_size, at_least=1)
+    if size is None and not (all_tickets or start or end):
+        size = BATCH_SIZE
     return Selection(
         data=data,
         batch_size=size,
@@ -154,7 +150,3 @@ def _time(name: str, value: object) -> datetime | None:
         return time.astimezone(timezone.utc).replace(tzinfo=None) if time.tzinfo else time
     except (ValueError, OverflowError):
         raise InputError(f"{name}: {value!r} is no time; write it as 2016-03-01 or 2016-03-01T08:30") from None
-
-
-def _stamp(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat() + "Z"

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import os
 from contextlib import suppress
-<% if cookiecutter.prefect_version == "1" %>
-from dataclasses import dataclass, field
-<% else %>
-from dataclasses import dataclass
-from functools import cache
-<% endif %>
 from pathlib import Path
 
 import platformdirs
@@ -19,13 +14,11 @@ from dotenv import dotenv_values, load_dotenv
 from .errors import InputError
 
 SLUG = << cookiecutter.project_slug | quoted >>
-
-
 PREFECT_PROJECT = << cookiecutter.prefect_project | quoted >>
 SCHEDULE_HOURS = << cookiecutter.schedule_hours | int >>  # 0: no schedule
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """What the environment, or the file `.env` in the project's folder, says.
 
@@ -35,11 +28,10 @@ class Settings:
         cache: Folder for downloads and parsed data (`CACHE_DIR`).
         download_timeout: Seconds that a download may stall (`DOWNLOAD_TIMEOUT`).
         prefect_project: The Prefect project (`PREFECT_CLOUD_PROJECT_NAME`, else the one chosen at generation).
+        username: Whose flow it is (`SATURN_USERNAME`, else the local user's name).
 <% if cookiecutter.prefect_version == "3" %>
         git_block: Block in Prefect that lets a run clone a private remote, as type/name (`GIT_BLOCK`).
-<% endif %>
-        username: Whose flow it is (`SATURN_USERNAME`, else the local user's name).
-<% if cookiecutter.prefect_version == "1" %>
+<% else %>
         prefect_key: Prefect's API key (`PREFECT_USER_TOKEN`).
         api_timeout: Seconds that Prefect or Saturn may take over one step (`API_TIMEOUT`).
 <% endif %>
@@ -50,12 +42,11 @@ class Settings:
     cache: Path
     download_timeout: float
     prefect_project: str
+    username: str
 <% if cookiecutter.prefect_version == "3" %>
     git_block: str | None
-<% endif %>
-    username: str
-<% if cookiecutter.prefect_version == "1" %>
-    prefect_key: str | None = field(repr=False)
+<% else %>
+    prefect_key: str | None = dataclasses.field(repr=False)
     api_timeout: float
 <% endif %>
 
@@ -71,9 +62,6 @@ def project_folder() -> Path:
     return folder if (folder / "pyproject.toml").is_file() else Path.cwd()
 
 
-<% if cookiecutter.prefect_version == "3" %>
-@cache
-<% endif %>
 def read_env_file() -> dict[str, str | None]:
     """Put into the environment what `.env` says and that does not.
 
@@ -107,11 +95,10 @@ def load_settings() -> Settings:
         cache=_folder("CACHE_DIR", os.environ.get("CACHE_DIR") or platformdirs.user_cache_dir(SLUG)),
         download_timeout=_seconds("DOWNLOAD_TIMEOUT", default=60.0),
         prefect_project=_name("PREFECT_CLOUD_PROJECT_NAME") or PREFECT_PROJECT,
+        username=_name("SATURN_USERNAME") or _local_user(),
 <% if cookiecutter.prefect_version == "3" %>
         git_block=os.environ.get("GIT_BLOCK") or None,
-<% endif %>
-        username=_name("SATURN_USERNAME") or _local_user(),
-<% if cookiecutter.prefect_version == "1" %>
+<% else %>
         prefect_key=os.environ.get("PREFECT_USER_TOKEN") or None,
         api_timeout=_seconds("API_TIMEOUT", default=60.0),
 <% endif %>

@@ -107,9 +107,7 @@ class _Csv:
             self._file = archive.open(member)
         elif not shown.lower().endswith(".csv"):
             start = content[:30].decode("ascii", "replace").replace("\n", " ")
-            raise InputError(
-                f"data: {shown} is neither a zip nor a .csv file, it begins with {start!r}; check the address"
-            )
+            raise InputError(f"data: {shown} is neither a zip nor a .csv, it begins with {start!r}; check the address")
         self._hash = hashlib.sha256()
         self._thread = ThreadPoolExecutor(1)  # so that unzipping need not wait
         self.quoted = self.closed = False
@@ -143,10 +141,8 @@ def _parse(
         if wrong:
             row = min(encoded.indices.index(pa.scalar(index, encoded.indices.type)).as_py() for index in wrong)
             line = _line(_Csv(content, member, shown).read(), row)
-            raise InputError(
-                f"data: line {line} of the log in {shown}: {name} is {encoded[row].as_py()!r}, "
-                f"which is no time of the form {time_format}; mend that line"
-            )
+            problem = f"{name} is {encoded[row].as_py()!r}, which is no time of the form {time_format}"
+            raise InputError(f"data: line {line} of the log in {shown}: {problem}; mend that line")
         table = table.set_column(table.column_names.index(name), name, parsed.take(encoded.indices))
     return table, sha256
 

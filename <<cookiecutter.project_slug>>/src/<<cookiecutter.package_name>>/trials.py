@@ -176,7 +176,5 @@ def _filesystem(url: str) -> Any:  # noqa: ANN401  fsspec has no types
     try:
         return fsspec.core.url_to_fs(url)[0]
     except (ImportError, ValueError) as error:
-        raise InputError(
-            f"TRIALS_URL: {_shown(url)} cannot be used ({_reason(error)}): install the package that it takes into this "
-            "project's environment, or set another place"
-        ) from error
+        mend = "install the package that it takes into this project's environment, or set another place"
+        raise InputError(f"TRIALS_URL: {_shown(url)} cannot be used ({_reason(error)}): {mend}") from error
