@@ -60,8 +60,9 @@ class Selection:
         Returns:
             Shape (at most `batch_size`, any); empty where the window holds no ticket.
         """
-        window = self.closed_from or datetime.min, self.closed_to or datetime.max
-        wanted = tickets[closed_at].between(*window, inclusive="left")  # a missing time is in none
+        ends = self.closed_from or datetime.min, self.closed_to or datetime.max
+        closed = tickets[closed_at]
+        wanted = closed.between(*ends, inclusive="left") if self.window else closed.notna()
         if not wanted.all():
             tickets = tickets[wanted]
         size = len(tickets) if self.batch_size is None else self.batch_size
