@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cookiecutter.exceptions import FailedHookException
-from jinja2 import Environment, pass_environment
+from jinja2 import Environment
 from jinja2.ext import Extension
 
 MAX_NAME = 40  # characters; so that generated lines stay within the line length that ruff checks
@@ -128,15 +128,15 @@ def saved_answers(answers: Mapping[str, str]) -> str:
     return f'{{\n  "template_version": {version},\n  "default_context": {{\n' + ",\n".join(lines) + "\n  }\n}"
 
 
-@pass_environment
-def variant_file(environment: Environment, answers: Mapping[str, str], name: str) -> str:
+def variant_file(answers: Mapping[str, str], name: str) -> str:
     """The file `variants/prefect-N/NAME` of the chosen variant, without its last line break, as the caller has one.
 
-    It is rendered only if there is something to render: locked requirements take Jinja longer than all the rest.
+    In it `<< cookiecutter.x >>` stands for an answer, and that is all: Jinja would take longer to read locked
+    requirements than to render all the rest.
     """
     path = Path(__file__).parent / "variants" / f"prefect-{answers['prefect_version']}" / name
     text = path.read_text(encoding="utf-8").removesuffix("\n")
-    return environment.from_string(text).render(cookiecutter=answers) if "<<" in text or "<%" in text else text
+    return re.sub(r"<< cookiecutter\.(\w+) >>", lambda match: answers[match[1]], text)
 
 
 class TemplateExtension(Extension):

@@ -118,7 +118,7 @@ def _open_recipe() -> Iterator[dict[str, Any]]:
     path = project_folder() / RECIPE
     try:
         recipe: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        recipe["spec"]["name"] += ""
+        recipe["spec"]["name"] = recipe["spec"]["name"].replace("_", "-")  # Saturn's names have none
         yield recipe
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, IndexError, AttributeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
