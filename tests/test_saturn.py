@@ -61,7 +61,7 @@ def machine(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def account(prefect: Prefect, another: Callable[..., Project], tmp_path: Path, machine) -> Iterator[Account]:
     """All of it, connected to Prefect Cloud, so that there is a key to keep secret; nothing is registered yet."""
-    project = another(project_slug="on-saturn", schedule_hours="0")
+    project = another(project_slug="on_saturn", prefect_project="on-saturn", schedule_hours="0")
     remote = tmp_path / "remote.git"
     git(tmp_path, "init", "-q", "--bare", "-b", "main", remote)
     git(project.path, "init", "-q", "-b", "main")
@@ -143,7 +143,7 @@ def test_what_saturn_would_refuse_is_told_in_one_line_and_nothing_is_made(accoun
     assert message in line
     assert "Traceback" not in result.stderr
     assert account.saturn.deployments == {}
-    assert account.prefect.get("/deployments/filter", {"deployments": {"name": {"any_": ["on-saturn"]}}}) == []
+    assert account.prefect.get("/deployments/filter", {"deployments": {"name": {"any_": ["on_saturn"]}}}) == []
 
 
 def test_a_worker_on_saturn_runs_the_flow_and_its_trial_is_read_from_here(account: Account, s3: str):
@@ -185,7 +185,7 @@ def test_a_worker_on_saturn_runs_the_flow_and_its_trial_is_read_from_here(accoun
     assert result.returncode == 0, result.stderr + account.saturn.log("on-saturn-worker")
     history = account.run("history", "--json", env=env)
     (trial,) = map(json.loads, history.stdout.splitlines())
-    assert trial["flow"] == "ann-on-saturn"
+    assert trial["flow"] == "ann-on_saturn"
     assert trial["source"]["name"] == "synthetic sample"
     assert trial["id"] in result.stderr
     log = account.saturn.log("on-saturn-worker")
