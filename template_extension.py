@@ -6,6 +6,7 @@ file since its version 2.1.
 
 from __future__ import annotations
 
+import gc
 import json
 import keyword
 import re
@@ -16,6 +17,10 @@ from pathlib import Path
 from cookiecutter.exceptions import FailedHookException
 from jinja2 import Environment
 from jinja2.ext import Extension
+
+# What cookiecutter has imported by now stays until its end: looking through it for garbage, again and again, would take
+# a tenth of the time that rendering takes.
+gc.freeze()
 
 MAX_NAME = 40  # characters; so that generated lines stay within the line length that ruff checks
 MAX_TEXT = 500
@@ -134,7 +139,8 @@ def variant_file(answers: Mapping[str, str], name: str) -> str:
     In it `<< cookiecutter.x >>` stands for an answer, and that is all: Jinja would take longer to read locked
     requirements than to render all the rest.
     """
-    path = Path(__file__).parent / "variants" / f"prefect-{answers['prefect_version']}" / name
+    # While it renders files cookiecutter is in the folder of the template that is named after the project.
+    path = Path("..", "variants", f"prefect-{answers['prefect_version']}", name)
     text = path.read_text(encoding="utf-8").removesuffix("\n")
     return re.sub(r"<< cookiecutter\.(\w+) >>", lambda match: answers[match[1]], text)
 

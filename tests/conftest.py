@@ -13,7 +13,7 @@ import boto3
 import pytest
 from commands import Commands
 from filelock import FileLock
-from prefect_server import Prefect, background, free_port, wait_for_server
+from prefect_server import Prefect, background, free_port, wait_until
 from projects import PYTHONS, VARIANTS, Project, bake, find_python, lend_environment, own_environment, run
 from xdist.scheduler import LoadFileScheduling
 
@@ -133,7 +133,8 @@ def prefect(tmp_path_factory: pytest.TempPathFactory, installed: Callable[[str, 
     port = free_port()
     log = folder / "server.log"
     with background(project, log, environment, "server", "--port", str(port)) as server:
-        wait_for_server(f"http://127.0.0.1:{port}", server, log)
+        wait_until(lambda: server.poll() is not None or "Ctrl-C stops" in log.read_text(), "the server")
+        assert server.poll() is None, log.read_text()
         yield Prefect(f"http://127.0.0.1:{port}", folder / "home", project, installed, environment)
 
 

@@ -53,19 +53,6 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for_server(url: str, process: subprocess.Popen, log: Path) -> None:
-    """Wait until the API at `url`, which `process` serves, says that it is healthy."""
-
-    def healthy() -> bool:
-        assert process.poll() is None, log.read_text()
-        try:
-            return urllib.request.urlopen(f"{url}/api/health", timeout=5).status == 200
-        except OSError:
-            return False
-
-    wait_until(healthy, "the server")
-
-
 @contextmanager
 def background(
     project: Project, log: Path, environment: dict[str, str | None], *command: str

@@ -84,6 +84,13 @@ def test_settings_come_from_a_file_env_and_the_environment_wins(project: Project
     assert len(list((project.path / "elsewhere").iterdir())) == 1
 
 
+def test_a_line_of_the_file_env_that_cannot_be_read_is_told_in_one_line(project: Project):
+    (project.path / ".env").write_text("DATA_URL=sample\nwhat is this\n")
+    result = project.evaluate()
+    assert result.returncode == 2
+    assert result.stderr == f"Error: {project.path / '.env'}: line 2 is not of the form NAME=VALUE; mend or remove it\n"
+
+
 def test_a_team_replaces_data_and_model_and_runs_a_trial(project: Project, tmp_path):
     """Another source (SQL), other columns, another model (a fitted estimator); nothing else is touched."""
     database = tmp_path / "orders.db"

@@ -175,6 +175,13 @@ def test_secrets_in_an_address_are_neither_shown_nor_kept(commands, server):
     assert b"hunter" not in told + b"".join(path.read_bytes() + path.name.encode() for path in files)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:99999", "é..x", "127.0.0.1:9", "[::1"])
+def test_secrets_are_not_shown_of_an_address_that_will_not_do(commands, host):
+    result = commands.evaluate("--data", f"http://user:hunter2@{host}/log.zip?token=hunter3", before=QUICKLY)
+    assert "hunter" not in result.stdout + result.stderr
+    assert_refused(result, "data: ")
+
+
 # The cache.
 
 
@@ -435,7 +442,7 @@ def test_a_path_that_will_not_do(commands, tmp_path, path, reason):
         (["--closed-from", "0001-01-01T00:00+12:00"], ["closed_from", "is no time"]),
         (["--closed-last", "1y"], ["closed_last", "'1y'", "say 24h"]),
         (["--closed-last", "0d"], ["closed_last", "'0d'"]),
-        (["--closed-last", "999999w"], ["closed_last", "'999999w'"]),
+        (["--closed-last", "99999w"], ["closed_last", "'99999w'", "up to 9999"]),
         (["--closed-last", "1d", "--closed-to", "2016-05-01"], ["closed_last", "one or the other"]),
         (["--no-such-option"], ["--no-such-option"]),
     ],

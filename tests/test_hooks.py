@@ -62,6 +62,11 @@ def test_a_failure_keeps_the_project_and_gives_the_command_that_tries_again(tmp_
     assert error.count("\n") == 1
 
 
+def test_hooks_are_run_by_python():
+    """cookiecutter runs any other as it is, in a temporary folder, which may be mounted without that right."""
+    assert sorted(path.name for path in (ROOT / "hooks").glob("*.*")) == ["post_gen_project.py", "pre_gen_project.py"]
+
+
 def test_a_command_never_raises(tmp_path, monkeypatch):
     assert hook.run_command(["false"], tmp_path) == 1
     assert hook.run_command(["no-such-program"], tmp_path) == 127

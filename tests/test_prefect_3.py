@@ -19,7 +19,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from prefect_server import Prefect, background, free_port, wait_for_server, wait_until
+from prefect_server import Prefect, background, free_port, wait_until
 from projects import ROOT, Project, run
 from servers.git import PrivateGit
 from servers.loopback import LoopbackServer, QuietHandler
@@ -48,7 +48,6 @@ def test_the_server_command_points_this_project_at_its_server_and_no_other(prefe
 
 
 def test_connecting_again_changes_nothing_and_says_so(prefect: Prefect):
-    assert prefect.run("connect").returncode == 0
     profiles = prefect.home / ".prefect" / "profiles.toml"
     before = profiles.read_bytes(), prefect.get("/work_pools/filter", {})
     result = prefect.run("connect")
@@ -545,6 +544,16 @@ def test_a_key_goes_nowhere_but_to_prefect_cloud_or_where_the_environment_says(p
         assert recorder.requests == []
 
 
+def test_what_answers_in_the_place_of_prefect_cloud_is_told_in_one_line(prefect: Prefect, another, tmp_path):
+    project = another(project_slug="captive")
+    with LoopbackServer(OtherApi) as other:
+        environment = {"HOME": str(tmp_path), "PREFECT_CLOUD_API_URL": f"{other.url}/page/api", "PREFECT_API_KEY": KEY}
+        result = prefect.run("connect", project=project, env=environment)
+    assert result.returncode == 2
+    assert "does not answer as Prefect Cloud does" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_from_a_local_server_a_key_leads_to_prefect_cloud(prefect: Prefect, another, tmp_path):
     project = another(project_slug="moving")
     local = {"HOME": str(tmp_path), "PREFECT_API_URL": prefect.url + "/api"}
@@ -591,6 +600,20 @@ def test_a_taken_port_is_told_in_one_line(prefect: Prefect):
     assert result.returncode == 2
     assert result.stderr.startswith(f"Error: port: {port} cannot be had (Address already in use); take another")
     assert result.stderr.count("\n") == 1
+
+
+def test_a_server_that_does_not_start_costs_no_log_in(prefect: Prefect, tmp_path):
+    (tmp_path / ".prefect").mkdir()
+    profiles = tmp_path / ".prefect" / "profiles.toml"
+    profiles.write_text(
+        f'[profiles.project-{prefect.project.slug}]\nPREFECT_API_URL = "https://cloud/api"\nPREFECT_API_KEY = "{KEY}"\n'
+    )
+    (tmp_path / ".prefect" / "prefect.db").write_text("this is no database")
+    before = profiles.read_bytes()
+    result = prefect.run("server", "--port", str(free_port()), env={"HOME": str(tmp_path), "PREFECT_HOME": None})
+    assert result.returncode != 0
+    assert "not a database" in result.stderr
+    assert profiles.read_bytes() == before
 
 
 def test_the_api_stops_while_registering_and_nothing_is_half_done(prefect: Prefect, another):
@@ -703,8 +726,8 @@ def test_the_server_stops_while_a_worker_runs_the_flow(prefect: Prefect, another
         return background(project, log, environment, "server", "--port", str(port))
 
     with ExitStack() as running:
-        with serve(logs[0]) as server:
-            wait_for_server(f"http://127.0.0.1:{port}", server, logs[0])
+        with serve(logs[0]):
+            wait_until(lambda: "Ctrl-C stops" in logs[0].read_text(), "the server")
             assert prefect.run("register", project=project, env=environment).returncode == 0
             running.enter_context(background(project, logs[2], environment, "worker"))
             result = prefect.run("run", "--param", f"data={slow_log}", project=project, env=environment)
@@ -716,7 +739,8 @@ def test_the_server_stops_while_a_worker_runs_the_flow(prefect: Prefect, another
         away = prefect.run("run", project=project, env=environment)
         assert (away.returncode, away.stderr.count("\n")) == (2, 1), away.stderr
         assert f"cannot reach http://127.0.0.1:{port}/api" in away.stderr
-        wait_for_server(f"http://127.0.0.1:{port}", running.enter_context(serve(logs[1])), logs[1])
+        running.enter_context(serve(logs[1]))
+        wait_until(lambda: "Ctrl-C stops" in logs[1].read_text(), "the server, again")
         again = prefect.run("run", "--watch", project=project, env=environment, limit=200)
         assert again.returncode == 0, again.stderr + logs[2].read_text()
     assert len([*(project.path / "trials").glob("*.json")]) == 2

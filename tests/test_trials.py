@@ -243,7 +243,7 @@ def test_what_is_no_trial_is_named_and_left_out(commands):
         (commands.trials / f"20260103T000000000000Z-bad{number}.json").write_bytes(content.encode("latin-1"))
     (commands.trials / "20260103T000000000000Z-folder.json").mkdir()
     (commands.trials / "notes.json").write_text("{}")  # none of ours: not even looked at
-    keep(commands, id="good")
+    keep(commands, id="good", data={"num_obs": 10**400, "metrics": {"MAE": None}})
     for arguments in ([], ["--json"]):
         result = commands.run("history", "--last", "1", *arguments)
         assert result.returncode == 0, result.stderr

@@ -13,8 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -59,18 +58,9 @@ def scaffold(folder: Path) -> Path:
     return project
 
 
-def answers(url: str) -> bool:
-    """Whether there is something at the URL."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
 @contextmanager
-def background(command: list[str], project: Path, log: Path, ready: Callable[[], bool], keep: bool) -> Iterator[int]:
-    """Run a long-lived command until the block ends, or, with `keep`, beyond it; wait until it is `ready`.
+def background(command: list[str], project: Path, log: Path, ready: str, keep: bool) -> Iterator[int]:
+    """Run a long-lived command until the block ends, or, with `keep`, beyond it; wait until its log says `ready`.
 
     Raises:
         DemoError: When it ends, or is not ready in time; with the end of its log.
@@ -80,7 +70,7 @@ def background(command: list[str], project: Path, log: Path, ready: Callable[[],
     kept = False
     try:
         deadline = time.monotonic() + SECONDS_TO_START
-        while not ready():
+        while ready not in log.read_text():
             if process.poll() is not None or time.monotonic() > deadline:
                 last = (log.read_text().strip().splitlines() or ["it wrote nothing"])[-1]
                 raise DemoError(f"{' '.join(command[1:])} did not start: {last} (all of it: {log})")
@@ -143,13 +133,11 @@ def demo(folder: Path, data: str, keep: bool) -> None:
         say("Starting a local Prefect server with SQLite, and connecting the project to it")
         server_log, worker_log = folder / "server.log", folder / "worker.log"
         serve = [command, "server", "--port", str(port)]
-        api = f"http://127.0.0.1:{port}/api"
-        server = running.enter_context(background(serve, project, server_log, lambda: answers(f"{api}/health"), keep))
+        server = running.enter_context(background(serve, project, server_log, "Ctrl-C stops", keep))
         say("Registering the flow, with its schedule")
         run([command, "register"], project, "the flow could not be registered")
         say("Starting a worker, and a quick run")
-        started = lambda: "started!" in worker_log.read_text()  # noqa: E731
-        running.enter_context(background([command, "worker"], project, worker_log, started, keep=False))
+        running.enter_context(background([command, "worker"], project, worker_log, "started!", keep=False))
         parameters = ["--param", f"data={data}"] if data else []
         page = run([command, "run", "--watch", *parameters], project, "the run did not complete").strip()
         say("The trial that the run has kept, and the one before it")
@@ -157,7 +145,7 @@ def demo(folder: Path, data: str, keep: bool) -> None:
         print(f"\nThe run's page: {page}")
         if keep:
             print(f"The server stays up. To stop it: kill {server}. For the project's commands to find it:")
-            print(f"    export PREFECT_API_URL={api}")
+            print(f"    export PREFECT_API_URL=http://127.0.0.1:{port}/api")
         else:
             print("It goes with the server, which ends now; `make demo KEEP=1` leaves that up to look at.")
     print(f"The project stays in {project}; its README.md says the rest.")

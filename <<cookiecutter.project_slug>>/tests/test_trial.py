@@ -39,6 +39,12 @@ def test_a_window_holds_its_start_and_not_its_end(tickets):
     assert selection.window == {"from": "2016-03-01T00:00:00Z", "to": "2016-03-03T00:00:00Z"}
 
 
+@pytest.mark.parametrize("kind", ["datetime64[ns, UTC]", "string", "object"])
+def test_without_a_window_closing_times_may_be_of_any_kind(tickets, kind):
+    times = tickets["closed_at"].dt.tz_localize("UTC").astype(kind)
+    assert make_selection("x").draw(tickets.assign(closed_at=times), "closed_at")["size"].tolist() == [1, 2, 3]
+
+
 def test_the_last_span_ends_now():
     selection = make_selection("x", closed_last="24h", now=datetime.fromisoformat("2016-03-03T02:00:00+02:00"))
     assert selection.window == {"from": "2016-03-02T00:00:00Z", "to": "2016-03-03T00:00:00Z"}

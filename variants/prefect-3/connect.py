@@ -66,8 +66,8 @@ def find_connection() -> Connection:
     """The connection that the environment names, else the project's own profile; without a URL where there is none."""
     in_file = read_env_file()
     url, key, auth_string = (os.environ.get(setting.name, "") for setting in SETTINGS)
-    if url and url != in_file.get("PREFECT_API_URL") and key == in_file.get("PREFECT_API_KEY"):
-        key = ""  # the file's key is for another address than the environment's
+    if url and url != in_file.get("PREFECT_API_URL"):  # the file's secrets are for another address
+        key, auth_string = ("" if each in in_file.values() else each for each in (key, auth_string))
     stored = _stored()
     if url not in ("", stored.url):
         return Connection(url, key, auth_string)
@@ -174,7 +174,7 @@ def make_project(client: SyncPrefectClient) -> WorkPool:
 
 
 def serve(port: int) -> NoReturn:
-    """Point this project, and no other, at a local Prefect server with SQLite, and become that server.
+    """Become a local Prefect server with SQLite; once it answers, this project, and no other, is pointed at it.
 
     Raises:
         InputError: When the port is taken.
@@ -183,16 +183,21 @@ def serve(port: int) -> NoReturn:
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
-        problem = f"{port} cannot be had ({os.strerror(error.errno or 0)})"
-        other = f"take another, `make server PORT={port % 65535 + 1}`"
-        mend = f"{other}, or, if it is a Prefect server already, PREFECT_API_URL={url} {SLUG} connect"
-        raise InputError(f"port: {problem}; {mend}") from None
+        mend = f"take another, say PORT={port % 65535 + 1}; if it is Prefect, PREFECT_API_URL={url} {SLUG} connect"
+        raise InputError(f"port: {port} cannot be had ({os.strerror(error.errno or 0)}); {mend}") from None
     connection = Connection(url, auth_string=os.environ.get("PREFECT_SERVER_API_AUTH_STRING", ""))
-    _store(connection)
     use_connection(connection)
-    log.info("this project now uses the server at http://127.0.0.1:%d: wait some seconds; Ctrl-C stops it", port)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # a local server has no need to call home
-    _become("server", "start", "--host=127.0.0.1", f"--port={port}")
+    server = os.getpid()
+    if os.fork():
+        _become("server", "start", "--host=127.0.0.1", f"--port={port}")
+    while os.getppid() == server:  # until the server answers, or has ended
+        with suppress(UnavailableError), open_client(connection) as client:
+            make_project(client)
+            _store(connection)
+            log.info("Prefect's pages are at http://127.0.0.1:%d; Ctrl-C stops the server", port)
+            break
+    sys.exit()
 
 
 def work() -> NoReturn:
@@ -253,7 +258,10 @@ def _log_in() -> Connection:
     url = _cloud_url()
     with open_client(Connection(url, key)) as client:
         answer = client.request("GET", "/me/workspaces")  # type: ignore[arg-type]  # a route of Prefect Cloud alone
-    by_handle = {each.handle: each for each in Workspace.model_validate_list(answer.json())}
+    try:
+        by_handle = {each.handle: each for each in Workspace.model_validate_list(answer.json())}
+    except ValueError:
+        raise InputError(f"PREFECT_CLOUD_API_URL: {url} does not answer as Prefect Cloud does; unset it") from None
     handles = sorted(by_handle)
     if not handles:
         raise InputError("PREFECT_API_KEY: its owner has no workspace; create one on app.prefect.cloud, then try again")

@@ -210,7 +210,7 @@ def _find_remote(settings: Settings, *, ask_remote: bool) -> tuple[dict[str, str
     elif _git("rev-parse", "HEAD") != remote:
         log.warning("git: HEAD is not what the remote's branch %s holds: runs will use what is there", branch)
     # What would be a secret in Prefect's keeping: over http also the user, who may be a token; ssh needs its user.
-    told = re.sub(r"(?i)^(https?://)[^/]*@|^([\w+.-]+://[^/:]*):[^/]*(?=@)", r"\1\2", url)
+    told = re.sub(r"(?i)^(https?://)[^/]*@([^?#]*).*|^([\w+.-]+://[^/:]*):[^/]*(?=@)", r"\1\2\3", url)
     if told != url:
         log.warning("git: the remote's URL names a user: Prefect is told the URL without a password")
     log.info("runs take the code from the branch %s of %s", branch, told)
@@ -225,8 +225,9 @@ def _find_remote(settings: Settings, *, ask_remote: bool) -> tuple[dict[str, str
 
 def _git(*arguments: str) -> str:
     """What git says in the project's folder; it asks no questions."""
-    git, quiet = ["git", "-C", str(project_folder()), *arguments], {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
-    return subprocess.check_output(git, stderr=subprocess.PIPE, env=quiet, text=True, timeout=SECONDS_FOR_GIT).strip()  # noqa: S603
+    how: dict[str, Any] = {"env": {**os.environ, "GIT_TERMINAL_PROMPT": "0"}, "stdin": subprocess.DEVNULL}
+    how |= {"stderr": subprocess.PIPE, "text": True, "timeout": SECONDS_FOR_GIT}
+    return str(subprocess.check_output(["git", "-C", str(project_folder()), *arguments], **how)).strip()  # noqa: S603, S607
 
 
 def _manage(deployment: dict[str, Any], settings: Settings, clone: dict[str, str], folder: str) -> None:

@@ -98,11 +98,14 @@ def test_parameters_are_read_as_the_flow_wants_them():
 
 
 @pytest.mark.parametrize(("address", "key"), [("http://here/api", "k"), ("http://elsewhere/api", "")])
-def test_a_key_in_the_env_file_is_for_the_address_there(monkeypatch, address, key):
-    in_file = {"PREFECT_API_URL": "http://here/api", "PREFECT_API_KEY": "k"}
+@pytest.mark.parametrize("name", ["PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"])
+def test_a_secret_in_the_env_file_is_for_the_address_there(monkeypatch, name, address, key):
+    in_file = {"PREFECT_API_URL": "http://here/api", name: "k"}
     monkeypatch.setattr(connect, "read_env_file", lambda: in_file)
     monkeypatch.setattr(connect, "_stored", connect.Connection)
-    monkeypatch.setenv("PREFECT_API_KEY", "k")
+    for variable in ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(name, "k")
     monkeypatch.setenv("PREFECT_API_URL", address)
     found = connect.find_connection.__wrapped__()
-    assert (found.url, found.key) == (address, key)
+    assert (found.url, found.key + found.auth_string) == (address, key)

@@ -111,7 +111,7 @@ def unregister() -> None:
 @click.option("--watch", is_flag=True, help="Follow states and logs; exit with 0 only when the run completes.")
 def run(parameters: tuple[str, ...], watch: bool) -> int:
     """Run the registered flow now (Quick Run)."""
-    if wrong := [parameter for parameter in parameters if "=" not in parameter[1:]]:
+    if wrong := [parameter for parameter in parameters if parameter.find("=") < 1]:
         raise InputError(f"--param: {wrong[0]!r} is not of the form NAME=VALUE, say batch_size=500")
     from .register import run_flow
 
@@ -150,9 +150,10 @@ def _print_table(trials: list[dict[str, Any]]) -> None:
         measured, window = trial["data"], trial["window"]
         when = f"{window.get('from') or ''} to {window.get('to') or ''}" if window else f"{trial['created_at'][:16]}Z"
         texts = [when.replace("T00:00:00Z", "").strip(), trial["id"][:8], str(trial.get("model", ""))]
-        numbers = [measured["num_obs"], *map(measured["metrics"].get, ("MAE", "MedAE", "R2"))]
-        forms = zip(numbers, (1, 3600, 3600, 1), (",.0f", ",.1f", ",.1f", ".3f"), strict=True)
-        rows.append(texts + ["-" if each is None else format(each / unit, form) for each, unit, form in forms])
+        numbers = map(measured["metrics"].get, ("MAE", "MedAE", "R2"))
+        forms = zip(numbers, (3600, 3600, 1), (",.1f", ",.1f", ".3f"), strict=True)
+        metrics = ["-" if each is None else format(each / unit, form) for each, unit, form in forms]
+        rows.append([*texts, f"{measured['num_obs']:,}", *metrics])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = [str.ljust] * 3 + [str.rjust] * 4
     for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -97,10 +98,8 @@ def _get(url: str, shown: str, headers: dict[str, str | None], timeout: float) -
         if attempt < ATTEMPTS:
             log.warning("data: attempt %d of %d: %s; trying again", attempt, ATTEMPTS, problem)
             time.sleep(pause)
-    raise UnavailableError(
-        f"data: {problem}, {ATTEMPTS} times; try again later, or give a path with --data, "
-        "or --data sample for synthetic tickets"
-    )
+    mend = "try again later, or give a path with --data, or --data sample for synthetic tickets"
+    raise UnavailableError(f"data: {problem}, {ATTEMPTS} times; {mend}")
 
 
 def _read(response: requests.Response, deadline: float) -> bytes:
@@ -125,4 +124,6 @@ def _reason(error: BaseException) -> str:
     cause: Any = error
     while isinstance(cause, BaseException) and (inner := getattr(cause, "reason", None) or cause.args[:1]):
         cause = inner[-1] if isinstance(inner, tuple) else inner
-    return " ".join(str(cause).rpartition(": ")[2].split()) or type(error).__name__
+    # It may name the address, with its secrets.
+    text = re.sub(r"(?<=//)\S*@|\?\S*", "", str(cause).rpartition(": ")[2])
+    return " ".join(text.split()) or type(error).__name__

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import uuid
-import warnings
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import mean_absolute_error, mean_squared_error, median_absolute_error, r2_score
 
 from .errors import InputError
@@ -46,9 +44,8 @@ def evaluate_model(y_true: pd.Series[float], y_pred: pd.Series[float], metric_na
         numbers = int(np.isfinite(values).sum())
         if values.shape != actual.shape or numbers != len(actual):
             raise InputError(f"{function}: it gave {numbers} numbers for {len(actual)} tickets; give one for each")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UndefinedMetricWarning)
-        return _finite({name.lower(): metric for name, metric in METRICS.items()}[metric_name](actual, predicted))
+    metric = {name.lower(): metric for name, metric in METRICS.items()}[metric_name]
+    return None if metric is r2_score and len(actual) < 2 else _finite(metric(actual, predicted))
 
 
 def get_trial_summary(

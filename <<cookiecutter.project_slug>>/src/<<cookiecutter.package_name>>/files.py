@@ -35,15 +35,14 @@ def read_kept(path: Path) -> tuple[dict[str, str], bytes] | None:
     """Read what `keep` has kept: `about` and `content`; None where it is not there, or no longer what it was."""
     try:
         digest, kept = path.read_bytes().split(b"\n", 1)
-        if hashlib.sha256(kept).hexdigest().encode() == digest:
-            about, content = kept.split(b"\n", 1)
-            return json.loads(about), content
-        problem = "its content is not what was kept"
+        if hashlib.sha256(kept).hexdigest().encode() != digest:
+            raise ValueError("its content is not what was kept")
+        about, content = kept.split(b"\n", 1)
+        return json.loads(about), content
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        pass
     except (OSError, ValueError) as error:
-        problem = str(error)
-    log.warning("data: the cache is damaged, %s: %s; doing without it", path, problem)
+        log.warning("data: the cache is damaged, %s: %s; doing without it", path, error)
     return None
 
 
@@ -63,7 +62,10 @@ def write_whole(path: Path, content: bytes, *, replace: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError:  # a file where the folder should be; it must not pass for the file in question
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from None
-    remove_old(path.parent, ".*.part", SECONDS_TO_WRITE)
+    for old in path.parent.glob(".*.part"):  # what a killed process has left
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > SECONDS_TO_WRITE:
+                old.unlink()
     part = path.parent / f".{uuid.uuid4().hex}.part"
     try:
         with part.open("xb") as file:
@@ -78,14 +80,6 @@ def write_whole(path: Path, content: bytes, *, replace: bool) -> None:
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
-
-
-def remove_old(folder: Path, pattern: str, seconds: float) -> None:
-    """Remove files that were not written to for a time: what a killed process left, or what a cache can miss."""
-    for path in folder.glob(pattern):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > seconds:
-                path.unlink()
 
 
 def _put_exclusively(part: Path, path: Path) -> None:

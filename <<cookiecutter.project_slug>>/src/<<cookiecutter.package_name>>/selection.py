@@ -60,9 +60,11 @@ class Selection:
         Returns:
             Shape (at most `batch_size`, any); empty where the window holds no ticket.
         """
-        ends = self.closed_from or datetime.min, self.closed_to or datetime.max
         closed = tickets[closed_at]
-        wanted = closed.between(*ends, inclusive="left") if self.window else closed.notna()
+        wanted = closed.notna()
+        for is_within, end in ((closed.ge, self.closed_from), (closed.lt, self.closed_to)):
+            if end is not None:
+                wanted &= is_within(end)
         if not wanted.all():
             tickets = tickets[wanted]
         size = len(tickets) if self.batch_size is None else self.batch_size
@@ -91,7 +93,7 @@ def make_selection(
         seed: A whole number >= 0, or None.
         closed_from: Start of the window as ISO 8601 text or a datetime; UTC where it names no zone.
         closed_to: End of the window, which is not in it.
-        closed_last: A span before `now` instead: a whole number and m, h, d or w, say `24h`.
+        closed_last: A span before `now` instead: a whole number up to 9999 and m, h, d or w, say `24h`.
         now: Where `closed_last` ends; None is the present.
 
     Raises:
@@ -103,10 +105,7 @@ def make_selection(
             raise InputError("closed_last: a window is already set by closed_from or closed_to; give one or the other")
         end = _time("now", now or datetime.now(timezone.utc).replace(microsecond=0))
         assert end is not None
-        try:
-            start = end - parse_span("closed_last", closed_last)
-        except OverflowError:
-            raise InputError(f"closed_last: {closed_last!r} is before all time; give a shorter span") from None
+        start = end - parse_span("closed_last", closed_last)
     if start and end and end <= start:
         raise InputError(f"closed_to: {end} is not after closed_from, {start}; swap them")
     if all_tickets and batch_size is not None:
@@ -130,9 +129,9 @@ def parse_span(name: str, text: str) -> timedelta:
     Raises:
         InputError: Naming `name` and what would do.
     """
-    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", str(text).strip())
+    match = re.fullmatch(r"([1-9][0-9]{0,3})([mhdw])", str(text).strip())
     if not match:
-        raise InputError(f"{name}: {text!r} is no span of time; give a whole number and m, h, d or w, say 24h")
+        raise InputError(f"{name}: {text!r} is no span of time; give a number up to 9999 and m, h, d or w, say 24h")
     return timedelta(**{SPANS[match[2]]: int(match[1])})
 
 

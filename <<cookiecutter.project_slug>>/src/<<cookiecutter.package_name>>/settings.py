@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import io
 import os
 from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
-from dotenv import dotenv_values, load_dotenv
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from .errors import InputError
 
@@ -73,10 +75,14 @@ def read_env_file() -> dict[str, str | None]:
     """
     path = project_folder() / ".env"
     try:
-        load_dotenv(path)
-        return dotenv_values(path)
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: it cannot be read ({error}); mend or remove it") from None
+    if wrong := [each.original.line for each in parse_stream(io.StringIO(text)) if each.error]:
+        raise InputError(f"{path}: line {wrong[0]} is not of the form NAME=VALUE; mend or remove it")
+    values = dotenv_values(stream=io.StringIO(text))
+    os.environ.update({name: value for name, value in values.items() if value is not None and name not in os.environ})
+    return values
 
 
 def load_settings() -> Settings:

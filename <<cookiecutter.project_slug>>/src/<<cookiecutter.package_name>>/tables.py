@@ -21,12 +21,10 @@ import pyarrow.parquet as pq
 
 from .download import NotFoundError, fetch
 from .errors import InputError, without_secrets
-from .files import keep, read_kept, remove_old
+from .files import keep, read_kept
 from .settings import load_settings
 
-MISSING = "?"
 VERSION = "2"  # of what is kept as Parquet; raise it when the same file is to be parsed differently
-SECONDS_KEPT = 30 * 86400.0  # then it is parsed anew; so what nobody reads any more does not stay
 
 
 def read_csv(
@@ -61,7 +59,7 @@ def read_csv(
         if older_url is None:
             raise
         content, shown, keep_download = _content(older_url)
-    asked = ",".join([VERSION, str(source), member, *columns, *times, time_format])
+    asked = ",".join([VERSION, pa.__version__, str(source), member, *columns, *times, time_format])
     path = load_settings().cache / f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.parquet"
     file = hashlib.sha256(content).hexdigest()
     kept = None if isinstance(source, bytes) else read_kept(path)
@@ -72,7 +70,6 @@ def read_csv(
         if not isinstance(source, bytes):
             parquet = io.BytesIO()
             pq.write_table(table, parquet)
-            remove_old(path.parent, "*.parquet", SECONDS_KEPT)
             keep(path, {"file": file, "sha256": sha256}, parquet.getvalue())
     keep_download()
     frame: pd.DataFrame = table.to_pandas()
@@ -152,7 +149,7 @@ def _read_columns(content: bytes, member: str, names: list[str], shown: str) -> 
     convert = pa.csv.ConvertOptions(
         include_columns=names,
         column_types=dict.fromkeys(names, pa.string()),
-        null_values=[MISSING, ""],
+        null_values=["?", ""],
         strings_can_be_null=True,
     )
     # Line breaks in quoted values cost time, so they are allowed for only where there are quotes at all.

@@ -7,7 +7,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +103,8 @@ def _explained(done: str, trials: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # what a store raises is its own
-        raise InputError(
-            f"TRIALS_URL: {_shown(trials)} cannot be {done}: {_reason(error)}; mend that, or set another place"
-        ) from error
+        problem = f"{_shown(trials)} cannot be {done}: {_reason(error)}"
+        raise InputError(f"TRIALS_URL: {problem}; mend that, or set another place") from error
 
 
 def _list_files(trials: str) -> tuple[list[str], Callable[[list[str]], Mapping[str, bytes | Exception]]]:
@@ -116,10 +115,9 @@ def _list_files(trials: str) -> tuple[list[str], Callable[[list[str]], Mapping[s
         return files, lambda wanted: {name: _read_file(name) for name in wanted}
     filesystem = _filesystem(trials)
     filesystem.invalidate_cache()  # other processes write there, too
-    try:
+    names: list[str] = []
+    with suppress(FileNotFoundError):
         names = filesystem.ls(trials, detail=False)
-    except FileNotFoundError:
-        names = []
     return names, lambda wanted: filesystem.cat(wanted, on_error="return")  # many at once
 
 
