@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -173,8 +174,11 @@ def make_project(client: SyncPrefectClient) -> WorkPool:
     return pool
 
 
-def serve(port: int) -> NoReturn:
-    """Become a local Prefect server with SQLite; once it answers, this project, and no other, is pointed at it.
+def serve(port: int) -> int:
+    """Run a local Prefect server with SQLite until interrupted; once it answers, this project alone is pointed at it.
+
+    Returns:
+        The server's exit code.
 
     Raises:
         InputError: When the port is taken.
@@ -188,16 +192,21 @@ def serve(port: int) -> NoReturn:
     connection = Connection(url, auth_string=os.environ.get("PREFECT_SERVER_API_AUTH_STRING", ""))
     use_connection(connection)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # a local server has no need to call home
-    server = os.getpid()
-    if os.fork():
-        _become("server", "start", "--host=127.0.0.1", f"--port={port}")
-    while os.getppid() == server:  # until the server answers, or has ended
-        with suppress(UnavailableError), open_client(connection) as client:
-            make_project(client)
-            _store(connection)
-            log.info("Prefect's pages are at http://127.0.0.1:%d; Ctrl-C stops the server", port)
-            break
-    sys.exit()
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host=127.0.0.1", f"--port={port}"]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with subprocess.Popen(command, stdout=sys.stderr) as server:  # noqa: S603
+        try:
+            while server.poll() is None:  # until it answers, or has ended
+                with suppress(UnavailableError), open_client(connection) as client:
+                    make_project(client)
+                    _store(connection)
+                    log.info("Prefect's pages are at http://127.0.0.1:%d; Ctrl-C stops the server", port)
+                    break
+            return server.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            server.terminate()
 
 
 def work() -> NoReturn:
@@ -208,12 +217,8 @@ def work() -> NoReturn:
     """
     with open_client() as client:
         make_project(client)
-    _become("worker", "start", f"--pool={load_settings().prefect_project}", "--type=process")
-
-
-def _become(*arguments: str) -> NoReturn:
-    """Become a command of Prefect's, so that signals and its end are its own; it writes to stderr."""
-    os.dup2(2, 1)
+    arguments = ["worker", "start", f"--pool={load_settings().prefect_project}", "--type=process"]
+    os.dup2(2, 1)  # what a worker tells is no result
     os.execv(sys.executable, [sys.executable, "-m", "prefect", *arguments])  # noqa: S606
 
 

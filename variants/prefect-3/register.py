@@ -34,8 +34,6 @@ SECONDS_FOR_GIT = 60
 SECONDS_FOR_A_WORKER = 600  # until a run that no worker takes is left to itself
 SECONDS_WITHOUT_API = 60  # that a watched run's API may be away
 SECONDS_UNTIL_TOLD = 8  # that no worker is online
-SECONDS_FOR_LAST_LOGS = 3
-SECONDS_BETWEEN_LOOKS = 1.0
 # Midnight UTC: registering again then moves no run, and a day's window is a day.
 ANCHOR = datetime(2024, 1, 1, tzinfo=timezone.utc)
 STEPS = "prefect.deployments.steps"
@@ -263,7 +261,7 @@ def _watch(flow_run_id: UUID, pool: str | None) -> int:
     state, shown, told = "", 0, ""
     started = answered = changed = time.monotonic()
     while True:
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(1.0)  # between two looks
         try:
             with open_client() as client:
                 current = client.read_flow_run(flow_run_id).state
@@ -290,7 +288,7 @@ def _watch(flow_run_id: UUID, pool: str | None) -> int:
         # Logs are sent in batches: the last ones come after the state.
         if records or not current.is_final():
             changed = now
-        elif now - changed > SECONDS_FOR_LAST_LOGS:
+        elif now - changed > 3.0:
             return 0 if current.is_completed() else 1
         if current.is_scheduled() or current.is_pending():
             if problem and problem != told and now - started > SECONDS_UNTIL_TOLD:

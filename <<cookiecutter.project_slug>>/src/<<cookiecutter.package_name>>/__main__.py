@@ -121,14 +121,14 @@ def run(parameters: tuple[str, ...], watch: bool) -> int:
 <% if cookiecutter.prefect_version == "3" %>
 @cli.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True, help="Where it listens.")
-def server(port: int) -> None:
+def server(port: int) -> int:
     """Run a local Prefect server until interrupted.
 
     This project, and no other, is pointed at it.
     """
     from .connect import serve
 
-    serve(port)
+    return serve(port)
 
 
 @cli.command()

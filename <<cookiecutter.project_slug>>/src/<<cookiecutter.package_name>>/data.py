@@ -17,7 +17,6 @@ URL = "https://archive.ics.uci.edu/static/public/498/incident+management+process
 OLDER_URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/00498/incident_event_log.zip"
 MEMBER = "incident_event_log.csv"
 TIMES = ["sys_updated_at", "closed_at"]
-TIME_FORMAT = "%d/%m/%Y %H:%M"
 # SHA-256 of the log as UCI serves it.
 KNOWN_LOGS = {"fd184bbfd62329cfe093e99da2ea7071905f2ead91900b448eb2635870821bef": "UCI incident event log"}
 
@@ -42,7 +41,7 @@ def get_ticket_data_batch(selection: Selection) -> pd.DataFrame:
         member=MEMBER,
         columns=["priority"],
         times=TIMES,
-        time_format=TIME_FORMAT,
+        time_format="%d/%m/%Y %H:%M",
         older_url=None if selection.data else OLDER_URL,
     )
     source = tickets.attrs["source"]

@@ -19,9 +19,7 @@ if TYPE_CHECKING:  # imported where it is used: what reads a path need not wait 
 
 ATTEMPTS = 4
 SECONDS_BETWEEN = 0.5  # doubled with each attempt
-LONGEST_PAUSE = 30.0  # seconds, whatever Retry-After asks for
 TOTAL_SECONDS = 1800.0  # however slowly it trickles
-CHUNK = 65536  # bytes
 log = logging.getLogger(__name__)
 
 
@@ -84,7 +82,7 @@ def _get(url: str, shown: str, headers: dict[str, str | None], timeout: float) -
                 return response, content
             problem = f"{shown} answered {response.status_code} {response.reason}"
             asked = response.headers.get("Retry-After", "")
-            pause = min(max(pause, float(asked) if asked.isdecimal() else 0.0), LONGEST_PAUSE)
+            pause = min(max(pause, float(asked) if asked.isdecimal() else 0.0), 30.0)  # it may ask for hours
         except (requests.Timeout, ReadTimeoutError, TimeoutError) as error:
             problem = f"sent nothing for {timeout:g} s; try again, or raise DOWNLOAD_TIMEOUT"
             if isinstance(error, TimeoutError):
@@ -111,7 +109,7 @@ def _read(response: requests.Response, deadline: float) -> bytes:
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("downloading", total=int(length) if length.isdecimal() else None)
         # What has come, unlike iter_content, which waits for a chunk to be full, however long that takes.
-        while chunk := response.raw.read1(CHUNK, decode_content=True):
+        while chunk := response.raw.read1(65536, decode_content=True):
             if time.monotonic() > deadline:
                 raise TimeoutError
             chunks.append(chunk)
