@@ -611,8 +611,9 @@ def test_a_server_that_does_not_start_costs_no_log_in(prefect: Prefect, tmp_path
     (tmp_path / ".prefect" / "prefect.db").write_text("this is no database")
     before = profiles.read_bytes()
     result = prefect.run("server", "--port", str(free_port()), env={"HOME": str(tmp_path), "PREFECT_HOME": None})
-    assert result.returncode != 0
+    assert result.returncode == 2
     assert "not a database" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("Error: server: it has ended, or has not answered in time; what")
     assert profiles.read_bytes() == before
 
 

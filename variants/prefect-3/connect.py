@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
@@ -181,7 +182,7 @@ def serve(port: int) -> int:
         The server's exit code.
 
     Raises:
-        InputError: When the port is taken.
+        InputError: When the port is taken, or the server ends or is silent at its start.
     """
     url = f"http://127.0.0.1:{port}/api"
     try:
@@ -196,12 +197,15 @@ def serve(port: int) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with subprocess.Popen(command, stdout=sys.stderr) as server:  # noqa: S603
         try:
-            while server.poll() is None:  # until it answers, or has ended
+            deadline = time.monotonic() + 120.0
+            while server.poll() is None and time.monotonic() < deadline:
                 with suppress(UnavailableError), open_client(connection) as client:
                     make_project(client)
                     _store(connection)
                     log.info("Prefect's pages are at http://127.0.0.1:%d; Ctrl-C stops the server", port)
                     break
+            else:
+                raise InputError("server: it has ended, or has not answered in time; what it wrote stands above")
             return server.wait()
         except KeyboardInterrupt:
             return 0
@@ -252,8 +256,8 @@ def _log_in() -> Connection:
     """Log in to Prefect Cloud, or take over the log-in of a profile that the user names."""
     named, key = os.environ.get("PREFECT_PROFILE"), os.environ.get("PREFECT_API_KEY")
     if named and not key:
-        if _stored(named).url:
-            return _stored(named)
+        if (stored := _stored(named)).url:
+            return stored
         raise InputError(f"PREFECT_PROFILE: {named!r} names no API; choose one of `prefect profile ls`, or unset it")
     if not key and sys.stdin.isatty():
         click.echo("No Prefect is configured. For a local server press Enter, and run `make server`.", err=True)

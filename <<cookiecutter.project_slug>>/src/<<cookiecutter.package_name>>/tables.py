@@ -68,8 +68,7 @@ def read_csv(
     else:
         table, sha256 = _parse(content, member, columns, times, time_format, shown)
         if not isinstance(source, bytes):
-            parquet = io.BytesIO()
-            pq.write_table(table, parquet)
+            pq.write_table(table, parquet := io.BytesIO())
             keep(path, {"file": file, "sha256": sha256}, parquet.getvalue())
     keep_download()
     frame: pd.DataFrame = table.to_pandas()

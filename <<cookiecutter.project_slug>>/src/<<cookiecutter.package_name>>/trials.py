@@ -107,12 +107,12 @@ def _explained(done: str, trials: str) -> Iterator[None]:
         raise InputError(f"TRIALS_URL: {problem}; mend that, or set another place") from error
 
 
-def _list_files(trials: str) -> tuple[list[str], Callable[[list[str]], Mapping[str, bytes | Exception]]]:
+def _list_files(trials: str) -> tuple[list[str], Callable[[list[str]], Mapping[str, bytes | Exception | Path]]]:
     """The names of the files in a place, and what reads some of them; none where there is no such place yet."""
     folder = _folder(trials)
     if folder is not None:
         files = [str(path) for path in folder.iterdir()] if folder.exists() else []
-        return files, lambda wanted: {name: _read_file(name) for name in wanted}
+        return files, lambda wanted: {name: Path(name) for name in wanted}
     filesystem = _filesystem(trials)
     filesystem.invalidate_cache()  # other processes write there, too
     names: list[str] = []
@@ -121,16 +121,11 @@ def _list_files(trials: str) -> tuple[list[str], Callable[[list[str]], Mapping[s
     return names, lambda wanted: filesystem.cat(wanted, on_error="return")  # many at once
 
 
-def _read_file(name: str) -> bytes | Exception:
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        return error
-
-
-def _parse(content: bytes | Exception) -> dict[str, Any]:
+def _parse(content: bytes | Exception | Path) -> dict[str, Any]:
     if isinstance(content, Exception):
         raise content
+    if isinstance(content, Path):
+        content = content.read_bytes()
     trial: dict[str, Any] = json.loads(content)
     numbers = [0 if value is None else value for value in trial["data"]["metrics"].values()]
     texts = [value or "" for value in (trial["window"] or {}).values()]
