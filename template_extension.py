@@ -90,7 +90,9 @@ def find_problem(answers: Mapping[str, str]) -> str | None:
         "package_name": _package_problem,
         "description": _text_problem,
         "author_name": lambda answer: None if answer == "" else _text_problem(answer),
-        "prefect_version": lambda answer: None if answer in ("3", "1") else "is neither 3 nor 1; take 3",
+        "prefect_version": lambda answer: (
+            None if answer in ("3", "1") else "is neither 3 nor 1; take 3"
+        ),
         "prefect_project": _project_problem,
         "schedule_hours": _hours_problem,
     }
@@ -128,19 +130,27 @@ def saved_answers(answers: Mapping[str, str]) -> str:
 
     Nothing else is in it: cookiecutter's context also holds absolute paths.
     """
-    lines = [f"    {quoted(name)}: {quoted(answers[name])}" for name in answers if not name.startswith("_")]
+    lines = [
+        f"    {quoted(name)}: {quoted(answers[name])}"
+        for name in answers
+        if not name.startswith("_")
+    ]
     version = quoted(answers["_template_version"])
-    return f'{{\n  "template_version": {version},\n  "default_context": {{\n' + ",\n".join(lines) + "\n  }\n}"
+    return (
+        f'{{\n  "template_version": {version},\n  "default_context": {{\n'
+        + ",\n".join(lines)
+        + "\n  }\n}"
+    )
 
 
 def variant_file(answers: Mapping[str, str], name: str) -> str:
-    """The file `variants/prefect-N/NAME` of the chosen variant, without its last line break, as the caller has one.
+    """The file `locks/prefect-N/NAME` of the chosen variant, without its last line break, as the caller has one.
 
     In it `<< cookiecutter.x >>` stands for an answer, and that is all: Jinja would take longer to read locked
     requirements than to render all the rest.
     """
     # While it renders files cookiecutter is in the folder of the template that is named after the project.
-    path = Path("..", "variants", f"prefect-{answers['prefect_version']}", name)
+    path = Path("..", "locks", f"prefect-{answers['prefect_version']}", name)
     text = path.read_text(encoding="utf-8").removesuffix("\n")
     return re.sub(r"<< cookiecutter\.(\w+) >>", lambda match: answers[match[1]], text)
 

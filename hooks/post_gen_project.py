@@ -9,7 +9,9 @@ import os
 import sys
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # scaffolding is to be quick: nothing is imported that Python has not imported at its start
+if (
+    TYPE_CHECKING
+):  # scaffolding is to be quick: nothing is imported that Python has not imported at its start
     from collections.abc import Callable, Mapping
 
     Runner = Callable[[list[str], str], int]
@@ -17,11 +19,16 @@ if TYPE_CHECKING:  # scaffolding is to be quick: nothing is imported that Python
 PREFECT_VERSION = "<< cookiecutter.prefect_version >>"  # checked by now: 1 or 3
 
 # What in the environment says that the user wants to be connected, by variant.
-CREDENTIALS = {"3": ("PREFECT_API_KEY", "PREFECT_API_URL"), "1": ("PREFECT_USER_TOKEN", "PREFECT__CLOUD__API")}
+CREDENTIALS = {
+    "3": ("PREFECT_API_KEY", "PREFECT_API_URL"),
+    "1": ("PREFECT_USER_TOKEN", "PREFECT__CLOUD__API"),
+}
 LIMIT = 1200  # seconds for a command; installing over a slow line takes minutes
 
 
-def wants_to_connect(prefect_version: str, environment: Mapping[str, str], ask: Callable[[], bool] | None) -> bool:
+def wants_to_connect(
+    prefect_version: str, environment: Mapping[str, str], ask: Callable[[], bool] | None
+) -> bool:
     """Decide whether to connect now.
 
     Args:
@@ -35,7 +42,10 @@ def wants_to_connect(prefect_version: str, environment: Mapping[str, str], ask: 
     """
     decision = environment.get("PREFECT_CONNECT", "")
     if decision not in ("", "never", "auto", "ask"):
-        print(f"PREFECT_CONNECT: {decision!r} is none of never, auto, ask; not connecting", file=sys.stderr)
+        print(
+            f"PREFECT_CONNECT: {decision!r} is none of never, auto, ask; not connecting",
+            file=sys.stderr,
+        )
         return False
     if decision == "never":
         return False
@@ -86,15 +96,24 @@ def connect(project: str, run: Runner = run_command) -> bool:
         Whether the project is connected.
     """
     name = os.path.basename(project)
-    print(f"Installing the locked requirements into {name}/.venv, then connecting to Prefect ...", flush=True)
+    print(
+        f"Installing the locked requirements into {name}/.venv, then connecting to Prefect ...",
+        flush=True,
+    )
     # cookiecutter's own Python, where it will do; it may be newer than what the requirements are locked for.
     python = [f"PYTHON={sys.executable}"] if (3, 10) <= sys.version_info[:2] < (3, 14) else []
-    for target, problem in (("setup", "its requirements could not be installed"), ("connect", "it is not connected")):
+    for target, problem in (
+        ("setup", "its requirements could not be installed"),
+        ("connect", "it is not connected"),
+    ):
         code = run(["make", "--no-print-directory", target, *python], project)
         if code != 0:
             code_or_cause = "no make" if code == 127 else code
             again = f"cd {name} && make connect"
-            print(f"The project is complete, but {problem} ({code_or_cause}). To try again: {again}", file=sys.stderr)
+            print(
+                f"The project is complete, but {problem} ({code_or_cause}). To try again: {again}",
+                file=sys.stderr,
+            )
             return False
     return True
 
@@ -108,10 +127,19 @@ def next_steps(project: str, prefect_version: str, connected: bool) -> str:
         "    make evaluate    # evaluate the model here and now: downloads the ticket log (2.4 MB) once",
     ]
     if not connected:
-        local = ", or first `make server` elsewhere for a local one" if prefect_version == "3" else ""
-        steps.append(f"    make connect     # log in to Prefect and create the Prefect project{local}")
+        local = (
+            ", or first `make server` elsewhere for a local one" if prefect_version == "3" else ""
+        )
+        steps.append(
+            f"    make connect     # log in to Prefect and create the Prefect project{local}"
+        )
     return "\n".join(
-        [*steps, "    make register    # register the flow, with its schedule", "", "README.md says the rest."]
+        [
+            *steps,
+            "    make register    # register the flow, with its schedule",
+            "",
+            "README.md says the rest.",
+        ]
     )
 
 

@@ -39,7 +39,11 @@ class Commands:
         return {**os.environ, "CACHE_DIR": str(self.cache), "TRIALS_URL": str(self.trials), **env}
 
     def run(
-        self, *arguments: str | Path, env: Mapping[str, str] | None = None, before: str = "", limit: int = 60
+        self,
+        *arguments: str | Path,
+        env: Mapping[str, str] | None = None,
+        before: str = "",
+        limit: int = 60,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command; `before` is Python that its process runs first, in which PACKAGE stands for the package."""
         assert self._process.stdin is not None
@@ -61,7 +65,11 @@ class Commands:
         """Start a command as a real process of its own."""
         command = [str(part) for part in (self.project.command, *arguments)]
         return subprocess.Popen(
-            command, env=self.environment(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            env=self.environment(**env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def python(self, code: str, *arguments: str, **env: str) -> subprocess.Popen[str]:

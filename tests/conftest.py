@@ -14,7 +14,16 @@ import pytest
 from commands import Commands
 from filelock import FileLock
 from prefect_server import Prefect, background, free_port, wait_until
-from projects import PYTHONS, VARIANTS, Project, bake, find_python, lend_environment, own_environment, run
+from projects import (
+    PYTHONS,
+    VARIANTS,
+    Project,
+    bake,
+    find_python,
+    lend_environment,
+    own_environment,
+    run,
+)
 from xdist.scheduler import LoadFileScheduling
 
 MISSING = [version for version in PYTHONS if find_python(version) is None]
@@ -40,7 +49,10 @@ def pytest_report_header() -> str:
 def pytest_sessionstart() -> None:
     lacking = sorted(set(REQUIRED) & set(MISSING))
     if lacking:
-        pytest.exit(f"REQUIRE_PYTHONS demands Python {', '.join(lacking)}, which this machine does not have", 1)
+        pytest.exit(
+            f"REQUIRE_PYTHONS demands Python {', '.join(lacking)}, which this machine does not have",
+            1,
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +83,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
         with FileLock(f"{folder}.lock", timeout=900):
             if not folder.exists():
                 project = bake(folder, prefect_version=variant)
-                result = run("make", "setup", f"PYTHON={find_python(version)}", cwd=project.path, limit=900)
+                result = run(
+                    "make", "setup", f"PYTHON={find_python(version)}", cwd=project.path, limit=900
+                )
                 assert result.returncode == 0, result.stdout + result.stderr
         return Project(folder / "ticket-model-evaluation")
 
@@ -79,7 +93,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
 
 
 @pytest.fixture(params=[(variant, version) for variant in VARIANTS for version in ("3.10", "3.13")])
-def default_project(request: pytest.FixtureRequest, installed: Callable[[str, str], Project]) -> Project:
+def default_project(
+    request: pytest.FixtureRequest, installed: Callable[[str, str], Project]
+) -> Project:
     """The default project of each variant on the oldest and the newest Python; treat it as read-only."""
     return installed(*existing(*request.param))
 
@@ -108,7 +124,9 @@ def existing(variant: str, version: str | None = None) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def commands_of_module(request: pytest.FixtureRequest, installed: Callable[[str, str], Project]) -> Iterator[Commands]:
+def commands_of_module(
+    request: pytest.FixtureRequest, installed: Callable[[str, str], Project]
+) -> Iterator[Commands]:
     """Quick commands of the default project; a module may set their Python by an indirect parameter."""
     commands = Commands(installed(*existing("3", getattr(request, "param", None))))
     yield commands
@@ -123,17 +141,25 @@ def commands(commands_of_module: Commands, tmp_path: Path) -> Commands:
 
 
 @pytest.fixture(scope="session")
-def prefect(tmp_path_factory: pytest.TempPathFactory, installed: Callable[[str, str], Project]) -> Iterator[Prefect]:
+def prefect(
+    tmp_path_factory: pytest.TempPathFactory, installed: Callable[[str, str], Project]
+) -> Iterator[Prefect]:
     """A real Prefect server with SQLite on loopback, and a home folder of its own."""
     folder = tmp_path_factory.mktemp("prefect-3")
     environment = own_environment(folder / "home")
-    environment |= {"PREFECT_WORKER_QUERY_SECONDS": "2", "SATURN_USERNAME": "ann", "DATA_URL": "sample"}
+    environment |= {
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "SATURN_USERNAME": "ann",
+        "DATA_URL": "sample",
+    }
     (folder / "home").mkdir()
     project = lend_environment(bake(folder / "server"), installed(*existing("3")))
     port = free_port()
     log = folder / "server.log"
     with background(project, log, environment, "server", "--port", str(port)) as server:
-        wait_until(lambda: server.poll() is not None or "Ctrl-C stops" in log.read_text(), "the server")
+        wait_until(
+            lambda: server.poll() is not None or "Ctrl-C stops" in log.read_text(), "the server"
+        )
         assert server.poll() is None, log.read_text()
         yield Prefect(f"http://127.0.0.1:{port}", folder / "home", project, installed, environment)
 
@@ -157,7 +183,9 @@ def worker(prefect: Prefect, registered: Project) -> Iterator[Path]:
 @pytest.fixture
 def another(prefect: Prefect, tmp_path: Path) -> Callable[..., Project]:
     """Bake another project, with an environment; it has no connection yet."""
-    return lambda **answers: lend_environment(bake(tmp_path, **answers), prefect.installed(*existing("3")))
+    return lambda **answers: lend_environment(
+        bake(tmp_path, **answers), prefect.installed(*existing("3"))
+    )
 
 
 # An object store.
@@ -183,7 +211,9 @@ def s3(tmp_path_factory) -> Iterator[str]:
         end = time.monotonic() + 60
         while True:
             log.seek(0)
-            address = next((word for word in log.read().split() if word.startswith("http://127.0.0.1:")), None)
+            address = next(
+                (word for word in log.read().split() if word.startswith("http://127.0.0.1:")), None
+            )
             if address is not None:
                 break
             assert process.poll() is None, log.read()

@@ -31,7 +31,9 @@ class Prefect:
 
     def get(self, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + "/api" + path, data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            self.url + "/api" + path, data, {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=30) as response:
             return json.load(response)
 
@@ -58,7 +60,9 @@ def background(
     project: Project, log: Path, environment: dict[str, str | None], *command: str
 ) -> Iterator[subprocess.Popen]:
     """Run one of the project's long-lived commands; end it, and what it started, by its process group."""
-    merged = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
+    merged = {
+        name: value for name, value in {**os.environ, **environment}.items() if value is not None
+    }
     with log.open("w") as output:
         process = subprocess.Popen(
             [project.command, *command],

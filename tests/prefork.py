@@ -47,7 +47,11 @@ def run_job(job, main):
         for file in (out, err):
             file.seek(0)
             texts.append(file.read().decode())
-    return {"returncode": os.waitstatus_to_exitcode(ended[1]), "stdout": texts[0], "stderr": texts[1]}
+    return {
+        "returncode": os.waitstatus_to_exitcode(ended[1]),
+        "stdout": texts[0],
+        "stderr": texts[1],
+    }
 
 
 if __name__ == "__main__":

@@ -79,7 +79,9 @@ def run(
 
 def bake(folder: Path, **answers: str) -> Project:
     """Generate a project with cookiecutter's own function, as `cookiecutter --no-input` does."""
-    path = Path(cookiecutter(str(ROOT), no_input=True, extra_context=answers, output_dir=str(folder)))
+    path = Path(
+        cookiecutter(str(ROOT), no_input=True, extra_context=answers, output_dir=str(folder))
+    )
     saved = json.loads((path / ".cookiecutter.json").read_text(encoding="utf-8"))["default_context"]
     return Project(path, saved["project_slug"], saved["package_name"])
 
@@ -102,7 +104,15 @@ def own_environment(home: Path) -> dict[str, str | None]:
         name: None
         for name in os.environ
         if name.startswith(("PREFECT_", "SATURN_", "XDG_"))
-        or name in ("BASE_URL", "DATA_URL", "TRIALS_URL", "CACHE_DIR", "DOWNLOAD_TIMEOUT", "COOKIECUTTER_CONFIG")
+        or name
+        in (
+            "BASE_URL",
+            "DATA_URL",
+            "TRIALS_URL",
+            "CACHE_DIR",
+            "DOWNLOAD_TIMEOUT",
+            "COOKIECUTTER_CONFIG",
+        )
     }
     # What is downloaded once is shared by all: uv's and pre-commit's caches hold no settings.
     real_home = Path("~").expanduser()

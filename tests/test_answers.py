@@ -76,7 +76,9 @@ def cookiecutter(folder: Path, **answers: str) -> subprocess.CompletedProcess[st
         ("schedule_hours", "٣", "whole number"),
     ],
 )
-def test_a_bad_answer_is_refused_in_one_line_and_nothing_is_written(tmp_path, prompt, answer, problem):
+def test_a_bad_answer_is_refused_in_one_line_and_nothing_is_written(
+    tmp_path, prompt, answer, problem
+):
     output = tmp_path / "a" / "b"
     output.mkdir(parents=True)
     result = cookiecutter(output, **{prompt: answer})
@@ -96,18 +98,27 @@ def test_a_replay_with_a_bad_answer_is_refused_by_the_hook(tmp_path):
     replay.write_text(json.dumps(answers))
     result = run("cookiecutter", ROOT, "-o", tmp_path, "--replay-file", replay)
     assert result.returncode == 1
-    assert result.stdout.splitlines()[-1] == "package_name: 'import' is a keyword of Python; choose another"
+    assert (
+        result.stdout.splitlines()[-1]
+        == "package_name: 'import' is a keyword of Python; choose another"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["replay.json"]
 
 
 @pytest.mark.parametrize("kind", AWKWARD)
 def test_any_text_comes_out_as_data(tmp_path, kind):
     text = AWKWARD[kind]
-    project = bake(tmp_path, project_name=text, project_slug="awkward", description=text, author_name=text)
+    project = bake(
+        tmp_path, project_name=text, project_slug="awkward", description=text, author_name=text
+    )
     assert not list(tmp_path.rglob("injected*"))
     saved = json.loads(project.text(".cookiecutter.json"))
-    assert {saved["default_context"][name] for name in ("project_name", "description", "author_name")} == {text}
-    assert yaml.safe_load(project.text(".cookiecutter.json")) == saved  # cookiecutter reads it back as YAML
+    assert {
+        saved["default_context"][name] for name in ("project_name", "description", "author_name")
+    } == {text}
+    assert (
+        yaml.safe_load(project.text(".cookiecutter.json")) == saved
+    )  # cookiecutter reads it back as YAML
     metadata = read_toml(project)["project"]
     assert metadata["description"] == text
     assert metadata["authors"] == [{"name": text}]
@@ -127,7 +138,12 @@ def read_toml(project: Project) -> dict:
 
 def test_a_project_of_awkward_names_installs_and_passes_its_own_tests(tmp_path, installed, variant):
     text = "\n".join(AWKWARD.values())[:500]
-    answers = {"project_name": text, "description": text, "author_name": text, "prefect_version": variant}
+    answers = {
+        "project_name": text,
+        "description": text,
+        "author_name": text,
+        "prefect_version": variant,
+    }
     longest = "x" * MAX_NAME
     project = bake(
         tmp_path,
@@ -137,7 +153,12 @@ def test_a_project_of_awkward_names_installs_and_passes_its_own_tests(tmp_path, 
         prefect_project="Ünï 🎫 'q' \"d\" \\ $(x) {{y}}",
     )
     lend_environment(project, installed(variant, "3.13"))
-    for command in (("pytest",), ("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)):
+    for command in (
+        ("pytest",),
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("mypy",),
+    ):
         result = project.run(project.python, "-m", *command, limit=300)
         assert result.returncode == 0, result.stdout + result.stderr
 
@@ -146,16 +167,27 @@ def test_saved_answers_give_the_same_project_again(tmp_path):
     text = AWKWARD["unicode"] + AWKWARD["quotes"]
     first = bake(tmp_path / "first", project_name=text, project_slug="again", schedule_hours="6")
     saved = first.path / ".cookiecutter.json"
-    result = run("cookiecutter", ROOT, "--no-input", "--config-file", saved, "-o", tmp_path / "second")
+    result = run(
+        "cookiecutter", ROOT, "--no-input", "--config-file", saved, "-o", tmp_path / "second"
+    )
     assert result.returncode == 0, result.stderr
     second = Project(tmp_path / "second" / "again", "again", "again")
     assert second.files() == first.files()
-    assert all((second.path / name).read_bytes() == (first.path / name).read_bytes() for name in first.files())
+    assert all(
+        (second.path / name).read_bytes() == (first.path / name).read_bytes()
+        for name in first.files()
+    )
 
 
-def test_generating_again_with_skip_keeps_what_was_changed_and_restores_what_is_gone(tmp_path, variant):
+def test_generating_again_with_skip_keeps_what_was_changed_and_restores_what_is_gone(
+    tmp_path, variant
+):
     project = bake(tmp_path, prefect_version=variant)
-    changed = [project.source / "flow.py", project.source / "data.py", project.path / "requirements.txt"]
+    changed = [
+        project.source / "flow.py",
+        project.source / "data.py",
+        project.path / "requirements.txt",
+    ]
     for path in changed:
         path.write_text("mine\n")
     for path in (project.source / "connect.py", project.path / ".cookiecutter.json"):
@@ -172,12 +204,22 @@ def test_generating_again_with_skip_keeps_what_was_changed_and_restores_what_is_
 def test_without_hooks_the_project_is_the_same(tmp_path, variant):
     project = bake(tmp_path / "hooks", prefect_version=variant)
     result = run(
-        "cookiecutter", "--no-input", "--accept-hooks", "no", "-o", tmp_path, ROOT, f"prefect_version={variant}"
+        "cookiecutter",
+        "--no-input",
+        "--accept-hooks",
+        "no",
+        "-o",
+        tmp_path,
+        ROOT,
+        f"prefect_version={variant}",
     )
     assert result.returncode == 0, result.stderr
     without = Project(tmp_path / project.slug)
     assert without.files() == project.files()
-    assert all((without.path / name).read_bytes() == (project.path / name).read_bytes() for name in project.files())
+    assert all(
+        (without.path / name).read_bytes() == (project.path / name).read_bytes()
+        for name in project.files()
+    )
 
 
 def test_every_prompt_asks_in_words(tmp_path):
@@ -198,12 +240,18 @@ def test_every_prompt_asks_in_words(tmp_path):
 
 
 def test_no_answer_is_a_secret():
-    assert not [name for name in PROMPTS if any(word in name for word in ("key", "token", "secret", "password"))]
+    assert not [
+        name
+        for name in PROMPTS
+        if any(word in name for word in ("key", "token", "secret", "password"))
+    ]
 
 
 def test_quoted_text_is_read_alike_by_json_yaml_and_python():
     for text in AWKWARD.values():
-        assert json.loads(quoted(text)) == yaml.safe_load(quoted(text)) == eval(quoted(text)) == text
+        assert (
+            json.loads(quoted(text)) == yaml.safe_load(quoted(text)) == eval(quoted(text)) == text
+        )
 
 
 def test_names_of_all_that_is_installed_are_taken(installed, variant):

@@ -58,10 +58,17 @@ def test_interrupted_it_ends_what_it_started_and_it_can_be_run_again(tmp_path):
     log = tmp_path / "log"
     with log.open("w") as output:
         demo = subprocess.Popen(
-            make_demo(tmp_path / "demo", "DATA=sample"), stdout=output, stderr=output, start_new_session=True
+            make_demo(tmp_path / "demo", "DATA=sample"),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     deadline = time.monotonic() + 200
-    while "Registering the flow" not in log.read_text() and demo.poll() is None and time.monotonic() < deadline:
+    while (
+        "Registering the flow" not in log.read_text()
+        and demo.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.2)
     assert len(processes_in(tmp_path / "demo")) >= 2, log.read_text()
     os.killpg(demo.pid, signal.SIGINT)  # what Ctrl-C sends

@@ -58,7 +58,9 @@ def test_priorities_of_the_real_log_are_all_known_to_the_model(project: Project)
     with zipfile.ZipFile(LOG) as archive:
         csv = archive.read("incident_event_log.csv")
     model = (project.source / "model.py").read_text()
-    assert all(f'"{label}"' in model and label.encode() in csv for label in ("1 - Critical", "4 - Low"))
+    assert all(
+        f'"{label}"' in model and label.encode() in csv for label in ("1 - Critical", "4 - Low")
+    )
 
 
 def test_a_trial_goes_to_stdout_and_to_its_file_and_history_shows_it(project: Project):
@@ -78,7 +80,9 @@ def test_a_trial_goes_to_stdout_and_to_its_file_and_history_shows_it(project: Pr
 
 
 def test_settings_come_from_a_file_env_and_the_environment_wins(project: Project):
-    (project.path / ".env").write_text("DATA_URL=sample\nTRIALS_URL=elsewhere\nSATURN_USERNAME='from file'\n")
+    (project.path / ".env").write_text(
+        "DATA_URL=sample\nTRIALS_URL=elsewhere\nSATURN_USERNAME='from file'\n"
+    )
     trial = json.loads(project.evaluate(env={"SATURN_USERNAME": "from-environment"}).stdout)
     assert trial["flow"].startswith("from-environment-")
     assert len(list((project.path / "elsewhere").iterdir())) == 1
@@ -88,7 +92,10 @@ def test_a_line_of_the_file_env_that_cannot_be_read_is_told_in_one_line(project:
     (project.path / ".env").write_text("DATA_URL=sample\nwhat is this\n")
     result = project.evaluate()
     assert result.returncode == 2
-    assert result.stderr == f"Error: {project.path / '.env'}: line 2 is not of the form NAME=VALUE; mend or remove it\n"
+    assert (
+        result.stderr
+        == f"Error: {project.path / '.env'}: line 2 is not of the form NAME=VALUE; mend or remove it\n"
+    )
 
 
 def test_a_team_replaces_data_and_model_and_runs_a_trial(project: Project, tmp_path):
@@ -96,7 +103,10 @@ def test_a_team_replaces_data_and_model_and_runs_a_trial(project: Project, tmp_p
     database = tmp_path / "orders.db"
     with sqlite3.connect(database) as connection:
         connection.execute("create table orders (items int, delivered text, seconds real)")
-        rows = [(i % 7, f"2024-05-{1 + i % 28:02d} 12:00:00", 60.0 * (i % 7) + i % 3) for i in range(280)]
+        rows = [
+            (i % 7, f"2024-05-{1 + i % 28:02d} 12:00:00", 60.0 * (i % 7) + i % 3)
+            for i in range(280)
+        ]
         connection.executemany("insert into orders values (?, ?, ?)", rows)
     (project.source / "data.py").write_text('''
 """Orders from the warehouse."""

@@ -78,7 +78,10 @@ def server() -> Iterator[FileServer]:
         (Answer(LOG, sent=len(LOG) // 2, chunked=True), ["broke off", "4 times", "--data sample"]),
         (Answer(sent=-1), ["cannot reach http", "4 times", "--data sample"]),
         (Answer(status=302, headers={"Location": "/log.zip"}), ["redirects", "check the address"]),
-        (Answer(status=302, headers={"Location": "ftp://127.0.0.1/x"}), ["cannot be asked for", "check the address"]),
+        (
+            Answer(status=302, headers={"Location": "ftp://127.0.0.1/x"}),
+            ["cannot be asked for", "check the address"],
+        ),
     ],
 )
 def test_a_server_that_answers_badly(commands, server, answer, words):
@@ -97,7 +100,9 @@ def test_a_server_that_stalls(commands, server, sent):
 
 def test_a_server_that_trickles_for_ever(commands, server):
     url = server.serve("/log.zip", Answer(LOG, sent=1000, then="trickle"))
-    result = commands.evaluate("--data", url, before="from PACKAGE import download; download.TOTAL_SECONDS = 0.3")
+    result = commands.evaluate(
+        "--data", url, before="from PACKAGE import download; download.TOTAL_SECONDS = 0.3"
+    )
     assert_refused(result, "/log.zip was still sending after 0.3 s", "give its path")
 
 
@@ -129,7 +134,11 @@ download.time.sleep = lambda seconds: print("slept", seconds, file=sys.stderr)
 """
     result = commands.evaluate("--data", url, before=record)
     trial_of(result)
-    assert [line for line in result.stderr.splitlines() if "slept" in line] == ["slept 2.0", "slept 30.0", "slept 2.0"]
+    assert [line for line in result.stderr.splitlines() if "slept" in line] == [
+        "slept 2.0",
+        "slept 30.0",
+        "slept 2.0",
+    ]
 
 
 def test_chunks_and_compression_are_undone(commands, server):
@@ -154,7 +163,11 @@ def test_what_is_no_address(commands, url):
 def test_a_server_that_is_not_there(commands, server):
     url = server.serve("/log.zip", Answer(LOG))
     server.server.server_close()
-    assert_refused(commands.evaluate("--data", url, before=QUICKLY), f"cannot reach {url} (", "Connection refused")
+    assert_refused(
+        commands.evaluate("--data", url, before=QUICKLY),
+        f"cannot reach {url} (",
+        "Connection refused",
+    )
 
 
 def test_the_older_address_is_asked_on_404_only(commands, server):
@@ -166,18 +179,25 @@ def test_the_older_address_is_asked_on_404_only(commands, server):
 
 
 def test_secrets_in_an_address_are_neither_shown_nor_kept(commands, server):
-    url = server.serve("/log.zip", Answer(LOG), Answer(status=404)).replace("//", "//user:hunter2@") + "?token=hunter3"
+    url = (
+        server.serve("/log.zip", Answer(LOG), Answer(status=404)).replace("//", "//user:hunter2@")
+        + "?token=hunter3"
+    )
     results = [commands.evaluate("--data", url), commands.evaluate("--data", url)]
     assert [result.returncode for result in results] == [0, 2]
     files = [path for path in commands.folder.rglob("*") if path.is_file()]
     assert len(files) == 3  # download, Parquet, trial
     told = "".join(result.stdout + result.stderr for result in results).encode()
-    assert b"hunter" not in told + b"".join(path.read_bytes() + path.name.encode() for path in files)
+    assert b"hunter" not in told + b"".join(
+        path.read_bytes() + path.name.encode() for path in files
+    )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:99999", "é..x", "127.0.0.1:9", "[::1"])
 def test_secrets_are_not_shown_of_an_address_that_will_not_do(commands, host):
-    result = commands.evaluate("--data", f"http://user:hunter2@{host}/log.zip?token=hunter3", before=QUICKLY)
+    result = commands.evaluate(
+        "--data", f"http://user:hunter2@{host}/log.zip?token=hunter3", before=QUICKLY
+    )
     assert "hunter" not in result.stdout + result.stderr
     assert_refused(result, "data: ")
 
@@ -186,7 +206,10 @@ def test_secrets_are_not_shown_of_an_address_that_will_not_do(commands, host):
 
 
 def test_what_is_unchanged_is_not_sent_again(commands, server):
-    url = server.serve("/log.zip", Answer(LOG, etag='"1"', headers={"Last-Modified": "Mon, 29 Feb 2016 01:16:00 GMT"}))
+    url = server.serve(
+        "/log.zip",
+        Answer(LOG, etag='"1"', headers={"Last-Modified": "Mon, 29 Feb 2016 01:16:00 GMT"}),
+    )
     first, second = (trial_of(commands.evaluate("--data", url, "--all")) for _ in range(2))
     assert [headers.get("if-none-match") for _, headers in server.requests] == [None, '"1"']
     assert server.requests[1][1]["if-modified-since"] == "Mon, 29 Feb 2016 01:16:00 GMT"
@@ -203,7 +226,13 @@ def test_what_has_changed_takes_the_place_of_what_was(commands, server):
 
 
 @pytest.mark.parametrize(
-    "bad", [Answer(HTML, etag='"2"'), Answer(LOG[:3000], etag='"1"'), Answer(status=404), Answer(status=403)]
+    "bad",
+    [
+        Answer(HTML, etag='"2"'),
+        Answer(LOG[:3000], etag='"1"'),
+        Answer(status=404),
+        Answer(status=403),
+    ],
 )
 def test_a_bad_answer_does_not_take_a_good_files_place(commands, server, bad):
     url = server.serve("/log.zip", Answer(LOG, etag='"1"'), bad, Answer(LOG, etag='"1"'))
@@ -218,11 +247,15 @@ def test_a_bad_answer_does_not_take_a_good_files_place(commands, server, bad):
     assert server.requests[-1][1]["if-none-match"] == '"1"'
 
 
-@pytest.mark.parametrize("bad", [Answer(status=503), Answer(LOG, sent=0, then="stall"), Answer(sent=-1)])
+@pytest.mark.parametrize(
+    "bad", [Answer(status=503), Answer(LOG, sent=0, then="stall"), Answer(sent=-1)]
+)
 def test_a_server_that_fails_is_done_without(commands, server, bad):
     url = server.serve("/log.zip", Answer(LOG, etag='"1"'), bad)
     first = trial_of(commands.evaluate("--data", url, "--all"))
-    result = commands.evaluate("--data", url, "--all", before=QUICKLY, env={"DOWNLOAD_TIMEOUT": "0.3"})
+    result = commands.evaluate(
+        "--data", url, "--all", before=QUICKLY, env={"DOWNLOAD_TIMEOUT": "0.3"}
+    )
     assert trial_of(result)["data"] == first["data"]
     assert "Taking the copy in the cache, which may be old" in result.stderr
 
@@ -238,7 +271,12 @@ def test_a_damaged_cache_is_noticed(commands, server, suffix, damage):
         file.unlink()
     else:
         content[len(content) // 2] ^= 0x10
-        damaged = {"emptied": b"", "cut": content[:-20], "flipped": content, "overwritten": b'{"etag": []}'}
+        damaged = {
+            "emptied": b"",
+            "cut": content[:-20],
+            "flipped": content,
+            "overwritten": b'{"etag": []}',
+        }
         file.write_bytes(damaged[damage])
     for attempt in (1, 2):
         result = commands.evaluate("--data", url, "--all")
@@ -312,7 +350,9 @@ def test_a_full_disk_costs_only_the_cache(commands, server):
     assert len(commands.kept()) == 1
 
 
-@pytest.mark.parametrize("folder", ["/dev/null/cache", "/sys/cache"])  # a file in the way; what nobody can write to
+@pytest.mark.parametrize(
+    "folder", ["/dev/null/cache", "/sys/cache"]
+)  # a file in the way; what nobody can write to
 def test_a_cache_that_cannot_be_written_costs_time_only(commands, server, folder):
     url = server.serve("/log.zip", Answer(LOG))
     result = commands.evaluate("--data", url, env={"CACHE_DIR": folder})
@@ -333,20 +373,30 @@ def test_a_cache_that_cannot_be_written_costs_time_only(commands, server, folder
             make_csv([*ROWS, ["x", "1/1/2016 10:00", "31/2/2016 10:00", "?"]]),
             ["line 302", "31/2/2016 10:00", "closed_at"],
         ),
-        (make_csv([["x", "soon", "1/1/2016 10:00", "?"], *ROWS]), ["line 2 ", "'soon'", "sys_updated_at"]),
+        (
+            make_csv([["x", "soon", "1/1/2016 10:00", "?"], *ROWS]),
+            ["line 2 ", "'soon'", "sys_updated_at"],
+        ),
         (make_csv([["x", "29/2/2017 10:00", "1/1/2016 10:00", "?"]]), ["line 2 ", "29/2/2017"]),
         (make_csv([["x", "1/1/2016 24:00", "1/1/2016 10:00", "?"]]), ["line 2 ", "24:00"]),
         (make_csv([["x", "1/13/2016 10:00", "1/1/2016 10:00", "?"]]), ["line 2 ", "1/13/2016"]),
         (make_csv([["x", "1/1/2016 10:00 ", "1/1/2016 10:00x", "?"]]), ["line 2 "]),
         (
-            make_csv(ROWS[:2]) + b"\n\n" + make_csv([['"a\nb"', "bad", "?", "?"]])[len(",".join(COLUMNS)) + 1 :],
+            make_csv(ROWS[:2])
+            + b"\n\n"
+            + make_csv([['"a\nb"', "bad", "?", "?"]])[len(",".join(COLUMNS)) + 1 :],
             ["line 7 "],
         ),
         (b"", ["is empty"]),
         (b"\n\n", ["is empty"]),
         (make_csv([]), ["is empty"]),
         (make_csv([*ROWS, ["x", "1/1/2016 10:00"]]), ["cannot be read"]),
-        (make_csv([["x", "1/1/2016 10:00", "1/1/2016 10:00", "\xff"]]).decode().encode("latin-1"), ["cannot be read"]),
+        (
+            make_csv([["x", "1/1/2016 10:00", "1/1/2016 10:00", "\xff"]])
+            .decode()
+            .encode("latin-1"),
+            ["cannot be read"],
+        ),
         (b"x" * 200_000 + b"\n1\n", ["no column"]),
         (b"\xff\xfe" + make_csv(ROWS).decode().encode("utf-16-le"), ["no column"]),
     ],
@@ -368,17 +418,27 @@ def test_a_log_that_will_not_do(commands, tmp_path, content, words, as_zip):
         ),
         b"\xef\xbb\xbf" + make_csv(ROWS),
         make_csv(ROWS).replace(b"\n", b"\r\n"),
-        make_csv([[f'"{value}"' for value in row] for row in ROWS], [f'"{name}"' for name in COLUMNS]),
+        make_csv(
+            [[f'"{value}"' for value in row] for row in ROWS], [f'"{name}"' for name in COLUMNS]
+        ),
         make_csv([[f'"a,\n{row[0]}"', *row[1:]] for row in ROWS]),
         b"\n" + make_csv(ROWS)[:-1],
     ],
-    ids=["order and extra columns", "byte order mark", "Windows", "quotes", "line breaks in quotes", "empty lines"],
+    ids=[
+        "order and extra columns",
+        "byte order mark",
+        "Windows",
+        "quotes",
+        "line breaks in quotes",
+        "empty lines",
+    ],
 )
 def test_a_log_that_does_as_well(commands, tmp_path, content):
     (tmp_path / "plain.csv").write_bytes(make_csv(ROWS))
     (tmp_path / "other.CSV").write_bytes(content)
     plain, other = (
-        trial_of(commands.evaluate("--all", "--data", tmp_path / name)) for name in ("plain.csv", "other.CSV")
+        trial_of(commands.evaluate("--all", "--data", tmp_path / name))
+        for name in ("plain.csv", "other.CSV")
     )
     assert plain["data"] == other["data"]
     assert plain["data"]["num_obs"] == len(ROWS)
@@ -387,13 +447,18 @@ def test_a_log_that_does_as_well(commands, tmp_path, content):
 def test_line_breaks_in_quotes_over_many_blocks(commands, tmp_path):
     rows = [[f'"{"a" * (row % 37)}\n"', *rest] for row, (_, *rest) in enumerate(make_rows(60_000))]
     (tmp_path / "log.csv").write_bytes(make_csv(rows))
-    assert trial_of(commands.evaluate("--all", "--data", tmp_path / "log.csv"))["data"]["num_obs"] == 60_000
+    assert (
+        trial_of(commands.evaluate("--all", "--data", tmp_path / "log.csv"))["data"]["num_obs"]
+        == 60_000
+    )
 
 
 def test_rows_that_lack_a_time_are_left_out(commands, tmp_path):
     missing = [["x", "?", "1/1/2017 10:00", "?"], ["y", "1/1/2016 10:00", "", "?"]]
     (tmp_path / "log.csv").write_bytes(make_csv(ROWS + missing))
-    assert trial_of(commands.evaluate("--all", "--data", tmp_path / "log.csv"))["data"]["num_obs"] == len(ROWS)
+    assert trial_of(commands.evaluate("--all", "--data", tmp_path / "log.csv"))["data"][
+        "num_obs"
+    ] == len(ROWS)
 
 
 @pytest.mark.parametrize("size", [100, 2**32 - 2])
@@ -415,7 +480,10 @@ def test_a_zip_that_lies_about_its_size(commands, tmp_path, size):
 )
 def test_a_path_that_will_not_do(commands, tmp_path, path, reason):
     assert_refused(
-        commands.evaluate("--data", tmp_path / path), "cannot read", reason, "give a path, a URL or `sample`"
+        commands.evaluate("--data", tmp_path / path),
+        "cannot read",
+        reason,
+        "give a path, a URL or `sample`",
     )
 
 
@@ -434,8 +502,14 @@ def test_a_path_that_will_not_do(commands, tmp_path, path, reason):
         (["--batch-size", "5", "--all"], ["batch_size"]),
         (["--seed", "-1"], ["seed"]),
         (["--seed", str(2**32)], ["seed"]),
-        (["--closed-from", "2016-05-01", "--closed-to", "2016-04-01"], ["closed_to", "is not after closed_from"]),
-        (["--closed-from", "2016-05-01", "--closed-to", "2016-05-01"], ["closed_to", "is not after closed_from"]),
+        (
+            ["--closed-from", "2016-05-01", "--closed-to", "2016-04-01"],
+            ["closed_to", "is not after closed_from"],
+        ),
+        (
+            ["--closed-from", "2016-05-01", "--closed-to", "2016-05-01"],
+            ["closed_to", "is not after closed_from"],
+        ),
         (["--closed-from", "yesterday"], ["closed_from", "'yesterday' is no time", "2016-03-01"]),
         (["--closed-to", "31/2/2016"], ["closed_to", "is no time"]),
         (["--closed-to", ""], ["closed_to", "is no time"]),
@@ -454,7 +528,9 @@ def test_what_cannot_be_asked_for(commands, arguments, words):
 
 @pytest.mark.parametrize("value", ["x", "0", "-1", "nan", "inf"])
 def test_a_time_limit_that_is_none(commands, value):
-    assert_refused(commands.evaluate(env={"DOWNLOAD_TIMEOUT": value}), "DOWNLOAD_TIMEOUT", repr(value))
+    assert_refused(
+        commands.evaluate(env={"DOWNLOAD_TIMEOUT": value}), "DOWNLOAD_TIMEOUT", repr(value)
+    )
 
 
 def test_a_batch_larger_than_the_log_takes_all_and_says_so(commands, tmp_path):

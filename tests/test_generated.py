@@ -60,7 +60,9 @@ def test_pre_commit_passes_untouched(tmp_path, variant):
     project = bake(tmp_path, prefect_version=variant)
     project.run("git", "init", "-q")
     project.run("git", "add", "-A")
-    result = project.run("pre-commit", "run", "--all-files", env={"PRE_COMMIT_HOME": cache_folder()}, limit=600)
+    result = project.run(
+        "pre-commit", "run", "--all-files", env={"PRE_COMMIT_HOME": cache_folder()}, limit=600
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -74,7 +76,9 @@ def test_requirements_are_locked_with_hashes_and_name_no_index(tmp_path, variant
         text = project.text(name)
         requirements = re.findall(r"^[a-z0-9].*?(?=^[a-z0-9]|\Z)", text, re.MULTILINE | re.DOTALL)
         assert len(requirements) > 20
-        assert all("==" in requirement and "--hash=sha256:" in requirement for requirement in requirements)
+        assert all(
+            "==" in requirement and "--hash=sha256:" in requirement for requirement in requirements
+        )
         assert not re.search(r"://|--(extra-)?index-url|--find-links", text)
 
 
@@ -85,9 +89,18 @@ def test_source_stays_small(tmp_path, variant):
     for path in project.source.glob("*.py"):
         tree = ast.parse(path.read_text())
         documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        docstrings = sum(1 for node in ast.walk(tree) if isinstance(node, documented) and ast.get_docstring(node))
+        docstrings = sum(
+            1 for node in ast.walk(tree) if isinstance(node, documented) and ast.get_docstring(node)
+        )
         tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
-        layout = (tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.COMMENT, tokenize.ENDMARKER)
+        layout = (
+            tokenize.NL,
+            tokenize.NEWLINE,
+            tokenize.INDENT,
+            tokenize.DEDENT,
+            tokenize.COMMENT,
+            tokenize.ENDMARKER,
+        )
         code += len({token.start[0] for token in tokens if token.type not in layout}) - docstrings
     assert code < 1500
 
@@ -96,7 +109,9 @@ def test_what_is_not_prefects_stays_free_of_prefect(tmp_path, variant):
     project = bake(tmp_path, prefect_version=variant)
     free = "data download errors evaluation model pipeline sample selection tables trials __main__ settings".split()
     for name in free:
-        assert not re.search(r"^\s*(import|from) prefect", (project.source / f"{name}.py").read_text(), re.MULTILINE)
+        assert not re.search(
+            r"^\s*(import|from) prefect", (project.source / f"{name}.py").read_text(), re.MULTILINE
+        )
 
 
 @pytest.mark.parametrize("make", ["PYTHON=python9", "PYTHON=false"])

@@ -12,7 +12,9 @@ import time
 import pytest
 from projects import ROOT, VARIANTS
 
-specification = importlib.util.spec_from_file_location("post_gen_project", ROOT / "hooks" / "post_gen_project.py")
+specification = importlib.util.spec_from_file_location(
+    "post_gen_project", ROOT / "hooks" / "post_gen_project.py"
+)
 assert specification is not None
 assert specification.loader is not None
 hook = importlib.util.module_from_spec(specification)
@@ -40,14 +42,20 @@ GIVEN = {"3": {"PREFECT_API_KEY": "k"}, "1": {"PREFECT_USER_TOKEN": "k"}}
     ],
 )
 def test_when_it_connects(version, decision, given, answer, connects, capsys):
-    environment = (GIVEN[version] if given else {}) | ({"PREFECT_CONNECT": decision} if decision else {})
+    environment = (GIVEN[version] if given else {}) | (
+        {"PREFECT_CONNECT": decision} if decision else {}
+    )
     ask = None if answer is None else lambda: answer
     assert hook.wants_to_connect(version, environment, ask) is connects
     assert ("none of never, auto, ask" in capsys.readouterr().err) is (decision == "sometimes")
 
 
-@pytest.mark.parametrize(("codes", "says"), [([2], "could not be installed (2)"), ([0, 124], "not connected (124)")])
-def test_a_failure_keeps_the_project_and_gives_the_command_that_tries_again(tmp_path, capsys, codes, says):
+@pytest.mark.parametrize(
+    ("codes", "says"), [([2], "could not be installed (2)"), ([0, 124], "not connected (124)")]
+)
+def test_a_failure_keeps_the_project_and_gives_the_command_that_tries_again(
+    tmp_path, capsys, codes, says
+):
     run = []
 
     def runner(command, project):
@@ -64,7 +72,10 @@ def test_a_failure_keeps_the_project_and_gives_the_command_that_tries_again(tmp_
 
 def test_hooks_are_run_by_python():
     """cookiecutter runs any other as it is, in a temporary folder, which may be mounted without that right."""
-    assert sorted(path.name for path in (ROOT / "hooks").glob("*.*")) == ["post_gen_project.py", "pre_gen_project.py"]
+    assert sorted(path.name for path in (ROOT / "hooks").glob("*.*")) == [
+        "post_gen_project.py",
+        "pre_gen_project.py",
+    ]
 
 
 def test_a_command_never_raises(tmp_path, monkeypatch):
@@ -79,7 +90,11 @@ def test_on_a_terminal_it_says_what_it_would_do_and_asks(tmp_path, version):
     controller, terminal = pty.openpty()
     command = [sys.executable, "-m", "cookiecutter", "--no-input", "-o", str(tmp_path), str(ROOT)]
     process = subprocess.Popen(
-        [*command, f"prefect_version={version}"], stdin=terminal, stdout=terminal, stderr=terminal, close_fds=True
+        [*command, f"prefect_version={version}"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        close_fds=True,
     )
     os.close(terminal)
     shown = b""

@@ -12,7 +12,14 @@ import pytest
 from conftest import existing
 from projects import ROOT, Project, bake, lend_environment, run
 
-AUTHOR = ("-c", "user.name=Ann", "-c", "user.email=ann@example.com", "-c", "init.defaultBranch=main")
+AUTHOR = (
+    "-c",
+    "user.name=Ann",
+    "-c",
+    "user.email=ann@example.com",
+    "-c",
+    "init.defaultBranch=main",
+)
 
 
 def git(project: Project, *arguments: str) -> str:
@@ -68,8 +75,12 @@ def test_data_model_and_trials_stay(old: Project, tmp_path: Path, installed) -> 
     assert moved.evaluate("--data", "sample").returncode == 0
     history = moved.run(moved.command, "history", "--json")
     trials = [json.loads(line) for line in history.stdout.splitlines()]
-    assert [(trial["flow"], trial["model"]) for trial in trials] == [("ann-ticket-model-evaluation", "ours")] * 2
+    assert [(trial["flow"], trial["model"]) for trial in trials] == [
+        ("ann-ticket-model-evaluation", "ours")
+    ] * 2
     assert (
-        subprocess.run([moved.python, "-m", "pytest", "tests/test_flow.py"], cwd=moved.path, check=False).returncode
+        subprocess.run(
+            [moved.python, "-m", "pytest", "tests/test_flow.py"], cwd=moved.path, check=False
+        ).returncode
         == 0
     )

@@ -58,8 +58,12 @@ class Site:
     data: DataServer
     env: dict[str, str | None] = field(default_factory=dict)
 
-    def command(self, *arguments: str, limit: int = 90, **env: str | None) -> subprocess.CompletedProcess[str]:
-        return self.project.run(self.project.command, *arguments, env={**self.env, **env}, limit=limit)
+    def command(
+        self, *arguments: str, limit: int = 90, **env: str | None
+    ) -> subprocess.CompletedProcess[str]:
+        return self.project.run(
+            self.project.command, *arguments, env={**self.env, **env}, limit=limit
+        )
 
     def refuses(self, *arguments: str, **env: str | None) -> str:
         """Run a command that must end with 2 and one line, and show no secret; gives the line."""
@@ -98,7 +102,9 @@ class Site:
     def jobs(self) -> list[dict[str, Any]]:
         """Let Saturn's agent poll once; gives the jobs that it submits."""
         env = {**self.env, "PREFECT__CLOUD__API_KEY": KEY}
-        result = run(self.image / "bin" / "python", AGENT, *LABELS, env=env, cwd=self.folder, limit=60)
+        result = run(
+            self.image / "bin" / "python", AGENT, *LABELS, env=env, cwd=self.folder, limit=60
+        )
         assert result.returncode == 0, result.stderr
         return [json.loads(line) for line in result.stdout.splitlines()]
 
@@ -113,9 +119,18 @@ class Site:
         folder = self.folder / "containers" / job["metadata"]["name"]
         folder.mkdir(parents=True)
         env = {entry["name"]: entry["value"] for entry in container["env"]}
-        env |= {"PATH": f"{self.image / 'bin'}:/usr/bin:/bin", "HOME": str(folder), "CACHE_DIR": str(folder / "cache")}
+        env |= {
+            "PATH": f"{self.image / 'bin'}:/usr/bin:/bin",
+            "HOME": str(folder),
+            "CACHE_DIR": str(folder / "cache"),
+        }
         return subprocess.Popen(
-            container["args"], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            container["args"],
+            cwd=folder,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def execute_all(self) -> None:
@@ -126,7 +141,9 @@ class Site:
             assert process.returncode == 0, output
 
     def trials(self) -> list[dict[str, Any]]:
-        return [json.loads(path.read_text()) for path in sorted((self.folder / "kept").glob("*.json"))]
+        return [
+            json.loads(path.read_text()) for path in sorted((self.folder / "kept").glob("*.json"))
+        ]
 
     @contextlib.contextmanager
     def checkout_away(self) -> Iterator[None]:
@@ -170,7 +187,9 @@ def make_site(folder: Path, installed: Project) -> Site:
 
 @pytest.fixture(scope="module", params=["3.13", "3.10"])
 def any_site(request, tmp_path_factory, installed) -> Iterator[Site]:
-    yield from _site(tmp_path_factory.mktemp(f"site-{request.param}"), installed(*existing("1", request.param)))
+    yield from _site(
+        tmp_path_factory.mktemp(f"site-{request.param}"), installed(*existing("1", request.param))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +255,9 @@ def test_from_the_log_in_to_the_trial(any_site: Site) -> None:
     assert sorted(name for name in names if name in STEPS) == sorted(STEPS)
     starts = sorted(run["scheduled_start_time"] for run in api.tables["flow_run"])
     assert starts[0] > datetime.now(timezone.utc)
-    assert {later - earlier for earlier, later in itertools.pairwise(starts)} == {timedelta(hours=24)}
+    assert {later - earlier for earlier, later in itertools.pairwise(starts)} == {
+        timedelta(hours=24)
+    }
 
     # Once more: nothing new anywhere.
     before = list(api.mutations)
@@ -252,12 +273,20 @@ def test_from_the_log_in_to_the_trial(any_site: Site) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     run_id = re.search(r"UUID: (\S+)", result.stdout)[1]
     with site.checkout_away():
-        absent = run(site.image / "bin" / "python", "-c", "import ticket_model_evaluation", cwd=site.folder)
+        absent = run(
+            site.image / "bin" / "python", "-c", "import ticket_model_evaluation", cwd=site.folder
+        )
         assert "ModuleNotFoundError" in absent.stderr
         site.execute_all()
     done = site.flow_run(run_id)
     assert done["state"] == "Success", site.log(run_id)
-    assert [state["state"] for state in done["states"]] == ["Pending", "Scheduled", "Submitted", "Running", "Success"]
+    assert [state["state"] for state in done["states"]] == [
+        "Pending",
+        "Scheduled",
+        "Submitted",
+        "Running",
+        "Success",
+    ]
     assert {task_run["state"] for task_run in done["task_runs"]} == {"Success"}
     (trial,) = site.trials()
     logged = [entry["message"] for entry in done["logs"] if entry["message"].startswith("{")]
@@ -265,20 +294,36 @@ def test_from_the_log_in_to_the_trial(any_site: Site) -> None:
     assert trial["flow"] == FLOW
     assert trial["data"]["num_obs"] == 5000
     assert trial["selection"] == {"batch_size": 6000, "seed": 3, "closed_last": None}
-    assert any("taking all" in entry["message"] for entry in done["logs"])  # the package's own log, too
+    assert any(
+        "taking all" in entry["message"] for entry in done["logs"]
+    )  # the package's own log, too
 
 
 def test_the_hook_connects_and_costs_nobody_their_project(site: Site) -> None:
     env = {**site.env, "PREFECT_CLOUD_PROJECT_NAME": None, "HOME": str(site.folder / "hook-home")}
-    generate = ("cookiecutter", ROOT, "--no-input", "-o", site.folder / "hooked", "prefect_version=1")
-    for name, key, said in (("wrong", "wrong", "does not accept the key"), ("right", KEY, "project right: created")):
-        result = run(*generate, f"project_name={name}", env={**env, "PREFECT_USER_TOKEN": key}, limit=300)
+    generate = (
+        "cookiecutter",
+        ROOT,
+        "--no-input",
+        "-o",
+        site.folder / "hooked",
+        "prefect_version=1",
+    )
+    for name, key, said in (
+        ("wrong", "wrong", "does not accept the key"),
+        ("right", KEY, "project right: created"),
+    ):
+        result = run(
+            *generate, f"project_name={name}", env={**env, "PREFECT_USER_TOKEN": key}, limit=300
+        )
         assert result.returncode == 0, result.stderr
         assert said in result.stderr
         assert ("make connect" in result.stderr) == (key != KEY)
         assert KEY not in result.stdout + result.stderr
         assert (site.folder / "hooked" / name / "src" / name / "flow.py").exists()
-    assert [row["name"] for row in site.api.tables["project"] if row["name"] in ("wrong", "right")] == ["right"]
+    assert [
+        row["name"] for row in site.api.tables["project"] if row["name"] in ("wrong", "right")
+    ] == ["right"]
     replays = [path.read_text() for path in (site.folder / "hook-home").rglob("*.json")]
     assert not any(KEY in replay for replay in replays)
 
@@ -330,10 +375,18 @@ def watch(site: Site, parameter: str) -> tuple[int, str, str]:
     command = [str(site.project.command), "run", "--watch", "--param", parameter]
     env = {name: value for name, value in {**os.environ, **site.env}.items() if value is not None}
     watching = subprocess.Popen(
-        command, cwd=site.project.path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=site.project.path,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     wait_until(
-        lambda: any(run["state"] == "Scheduled" and not run["auto_scheduled"] for run in site.api.tables["flow_run"])
+        lambda: any(
+            run["state"] == "Scheduled" and not run["auto_scheduled"]
+            for run in site.api.tables["flow_run"]
+        )
     )
     site.execute_all()
     stdout, stderr = watching.communicate(timeout=60)
@@ -354,7 +407,9 @@ def test_a_window_without_tickets_ends_well_without_a_trial(registered: Site) ->
     registered.execute_all()
     done = registered.flow_run(run_id)
     assert done["state"] == "Success"
-    assert {row["state"] for row in done["task_runs"] if row["task"]["name"] == "predict"} == {"Skipped"}
+    assert {row["state"] for row in done["task_runs"] if row["task"]["name"] == "predict"} == {
+        "Skipped"
+    }
     assert any("no ticket was closed in the window" in entry["message"] for entry in done["logs"])
     assert registered.trials() == trials
 
@@ -363,7 +418,11 @@ def test_closed_last_ends_at_the_scheduled_time(registered: Site) -> None:
     (flow,) = (row for row in registered.api.tables["flow"] if not row["archived"])
     create = "mutation($input: create_flow_run_input!) { create_flow_run(input: $input) { id } }"
     parameters = {"closed-last": "7d", "batch-size": None}
-    asked = {"flow_id": flow["id"], "scheduled_start_time": "2016-05-01T00:00:00+00:00", "parameters": parameters}
+    asked = {
+        "flow_id": flow["id"],
+        "scheduled_start_time": "2016-05-01T00:00:00+00:00",
+        "parameters": parameters,
+    }
     run_id = registered.query(create, input=asked)["create_flow_run"]["id"]
     registered.execute_all()
     assert registered.flow_run(run_id)["state"] == "Success"
@@ -383,14 +442,18 @@ def test_a_step_that_fails_fails_the_run_in_one_line(registered: Site) -> None:
     assert states["get_ticket_data_batch"] == "Failed"
     assert states["write_trial_summary"] == "TriggerFailed"
     errors = [entry["message"] for entry in done["logs"] if entry["level"] == "ERROR"]
-    assert errors == ["data: cannot read /nowhere.zip: No such file or directory; give a path, a URL or `sample`"]
+    assert errors == [
+        "data: cannot read /nowhere.zip: No such file or directory; give a path, a URL or `sample`"
+    ]
     assert registered.trials() == trials
 
 
 def test_a_step_that_waits_on_others_is_tried_again(registered: Site) -> None:
     site = registered
     make = "import sys; from ticket_model_evaluation.sample import make_log; sys.stdout.buffer.write(make_log(50))"
-    site.data.content = subprocess.run([site.project.python, "-c", make], capture_output=True, check=True).stdout
+    site.data.content = subprocess.run(
+        [site.project.python, "-c", make], capture_output=True, check=True
+    ).stdout
     site.data.fault, site.data.spare = "503", 0
     run_id = start(site, f"data={site.data.url}/log.zip")
     (job,) = site.jobs()
@@ -408,7 +471,9 @@ def test_a_step_that_waits_on_others_is_tried_again(registered: Site) -> None:
 
 def task_states(site: Site, run_id: str) -> list[str]:
     task_runs = {row["id"] for row in site.api.tables["task_run"] if row["flow_run_id"] == run_id}
-    return [row["state"] for row in site.api.tables["task_run_state"] if row["task_run_id"] in task_runs]
+    return [
+        row["state"] for row in site.api.tables["task_run_state"] if row["task_run_id"] in task_runs
+    ]
 
 
 def test_a_cancelled_run_stops(registered: Site) -> None:
@@ -420,7 +485,9 @@ def test_a_cancelled_run_stops(registered: Site) -> None:
     process = site.execute(job)
     try:
         wait_until(lambda: task_states(site, run_id).count("Running") > 5)
-        cancel = "mutation($input: cancel_flow_run_input!) { cancel_flow_run(input: $input) { state } }"
+        cancel = (
+            "mutation($input: cancel_flow_run_input!) { cancel_flow_run(input: $input) { state } }"
+        )
         site.query(cancel, input={"flow_run_id": run_id})
         output, _ = process.communicate(timeout=60)
     finally:
@@ -446,7 +513,9 @@ def test_a_cancelled_run_stops(registered: Site) -> None:
         ("stall", 1, "Prefect: no answer within 3 s"),
     ],
 )
-def test_an_api_in_trouble_is_told_within_a_bounded_time(site: Site, fault: str, spare: int, message: str) -> None:
+def test_an_api_in_trouble_is_told_within_a_bounded_time(
+    site: Site, fault: str, spare: int, message: str
+) -> None:
     before = list(site.api.mutations)
     site.api.fault, site.api.spare = fault, spare
     try:
@@ -461,23 +530,34 @@ def test_a_key_for_another_tenant_and_a_token_are_told_apart(site: Site) -> None
     line = site.refuses("connect", PREFECT__CLOUD__TENANT_ID=tenants["others"])
     assert "PREFECT__CLOUD__TENANT_ID: the key is not for tenant" in line
     assert "PREFECT__CLOUD__TENANT_ID" in site.refuses("connect", PREFECT__CLOUD__TENANT_ID="mine")
-    assert "An API token was used as an API key" in site.refuses("connect", PREFECT_USER_TOKEN="token")
+    assert "An API token was used as an API key" in site.refuses(
+        "connect", PREFECT_USER_TOKEN="token"
+    )
     assert "unset one of the two" in site.refuses("connect", PREFECT__CLOUD__API_KEY="other")
     assert "characters that no key has" in site.refuses("connect", PREFECT_USER_TOKEN="a b")
     home = str(site.folder / "other-home")
-    assert "PREFECT_USER_TOKEN: not set" in site.refuses("connect", PREFECT_USER_TOKEN=None, HOME=home)
+    assert "PREFECT_USER_TOKEN: not set" in site.refuses(
+        "connect", PREFECT_USER_TOKEN=None, HOME=home
+    )
     # A key that is for two tenants, and the one that the environment names.
     env = {"PREFECT_USER_TOKEN": "other", "HOME": home, "PREFECT_CLOUD_PROJECT_NAME": "second"}
     result = site.command("connect", PREFECT__CLOUD__TENANT_ID=tenants["team"], **env)
     assert "tenant team" in result.stderr, result.stderr
-    assert [row["tenant_id"] for row in site.api.tables["project"] if row["name"] == "second"] == [tenants["team"]]
+    assert [row["tenant_id"] for row in site.api.tables["project"] if row["name"] == "second"] == [
+        tenants["team"]
+    ]
     assert "tenant team" in site.command("connect", **env).stderr  # which is kept with the log-in
     env["HOME"] = str(site.folder / "third-home")
     assert "tenant others" in site.command("connect", **env).stderr  # the key's own
 
 
 def test_a_key_is_asked_for_on_a_terminal_and_not_shown(site: Site) -> None:
-    env = {**os.environ, **site.env, "PREFECT_USER_TOKEN": "", "HOME": str(site.folder / "typed-home")}
+    env = {
+        **os.environ,
+        **site.env,
+        "PREFECT_USER_TOKEN": "",
+        "HOME": str(site.folder / "typed-home"),
+    }
     env = {name: value for name, value in env.items() if value is not None}
     keyboard, terminal = os.openpty()
     command = [str(site.project.command), "connect"]
@@ -525,12 +605,14 @@ def test_a_model_that_cannot_be_pickled_is_told_before_anything_is_sent(site: Si
     text = model.read_text()
     versions = sum(len(flow["versions"]) for flow in site.saturn.flows.values())
     model.write_text(
-        text.replace("def predict", "import threading\n\nLOCK = threading.Lock()\n\n\ndef predict").replace(
-            '    hours = df["priority"]', '    LOCK.locked()\n    hours = df["priority"]'
-        )
+        text.replace(
+            "def predict", "import threading\n\nLOCK = threading.Lock()\n\n\ndef predict"
+        ).replace('    hours = df["priority"]', '    LOCK.locked()\n    hours = df["priority"]')
     )
     try:
-        assert "the flow cannot be pickled (cannot pickle '_thread.lock' object)" in site.refuses("register")
+        assert "the flow cannot be pickled (cannot pickle '_thread.lock' object)" in site.refuses(
+            "register"
+        )
     finally:
         model.write_text(text)
     assert sum(len(flow["versions"]) for flow in site.saturn.flows.values()) == versions
@@ -564,7 +646,11 @@ def test_a_folder_for_trials_is_warned_of_before_anything_else(site: Site) -> No
 def test_a_self_hosted_server_alone_runs_it_through_an_agent_on_this_machine(site: Site) -> None:
     with PrefectAPI(keys=None) as server:
         env = {
-            **{"PREFECT__BACKEND": "server", "PREFECT__SERVER__ENDPOINT": server.url, "PREFECT__CLOUD__API": None},
+            **{
+                "PREFECT__BACKEND": "server",
+                "PREFECT__SERVER__ENDPOINT": server.url,
+                "PREFECT__CLOUD__API": None,
+            },
             **{"PREFECT_USER_TOKEN": None, "BASE_URL": None, "SATURN_TOKEN": None, **QUICK},
             **{"HOME": str(site.folder / "server-home"), "TRIALS_URL": str(site.folder / "alone")},
         }
@@ -573,7 +659,11 @@ def test_a_self_hosted_server_alone_runs_it_through_an_agent_on_this_machine(sit
         assert "registering with Prefect alone" in result.stderr
         assert "nothing has changed" in site.command("register", **env).stderr
         run_id = site.command("run", "--param", "seed=1", **env).stdout.strip()
-        merged = {name: value for name, value in {**os.environ, **site.env, **env}.items() if value is not None}
+        merged = {
+            name: value
+            for name, value in {**os.environ, **site.env, **env}.items()
+            if value is not None
+        }
         agent = subprocess.Popen(
             [site.project.python, "-m", "prefect", "agent", "local", "start"],
             cwd=site.folder,
@@ -603,7 +693,10 @@ def test_the_stand_in_refuses_what_the_service_refuses(registered: Site) -> None
     assert ask("query { project { id nonsense } }").status_code == 400
     assert ask("query { project(nonsense: 1) { id } }").status_code == 400
     assert ask("query {").status_code == 400
-    assert ask("query { project { id } }", key="wrong").json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    assert (
+        ask("query { project { id } }", key="wrong").json()["errors"][0]["extensions"]["code"]
+        == "UNAUTHENTICATED"
+    )
     create = "mutation($input: create_project_input!) { create_project(input: $input) { id } }"
     foreign = next(row["id"] for row in site.api.tables["tenant"] if row["slug"] == "others")
     assert "errors" in ask(create, input={"name": "x", "tenant_id": foreign}).json()

@@ -34,9 +34,14 @@ STEPS = """get_trial_id get_ticket_data_batch get_target predict evaluate_model-
 evaluate_model-mse evaluate_model-r2 get_trial_summary write_trial_summary""".split()
 
 
-def test_the_server_command_points_this_project_at_its_server_and_no_other(prefect: Prefect, another):
+def test_the_server_command_points_this_project_at_its_server_and_no_other(
+    prefect: Prefect, another
+):
     profiles = prefect.home / ".prefect" / "profiles.toml"
-    assert f'[profiles.project-{prefect.project.slug}]\nPREFECT_API_URL = "{prefect.url}/api"' in profiles.read_text()
+    assert (
+        f'[profiles.project-{prefect.project.slug}]\nPREFECT_API_URL = "{prefect.url}/api"'
+        in profiles.read_text()
+    )
     assert "active" not in profiles.read_text()
     assert profiles.stat().st_mode & 0o777 == 0o600
     result = prefect.run("run", project=another(project_slug="other"))
@@ -57,13 +62,19 @@ def test_connecting_again_changes_nothing_and_says_so(prefect: Prefect):
     assert (profiles.read_bytes(), prefect.get("/work_pools/filter", {})) == before
 
 
-def test_the_schedule_makes_runs_at_the_right_hours_for_the_next_days(prefect: Prefect, registered: Project):
+def test_the_schedule_makes_runs_at_the_right_hours_for_the_next_days(
+    prefect: Prefect, registered: Project
+):
     """Also the test of the pins: without them a deployment is refused, or the scheduler makes nothing."""
     versions = "import importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in ('fastapi', 'sqlalchemy')))"
     locked = registered.run(registered.python, "-c", versions).stdout.split()
     lock = registered.text("requirements.txt")
-    assert locked[1] < "0.151", f"fastapi {locked[1]}: from 0.151 on Prefect's server refuses deployments; pin fastapi"
-    assert locked[3].startswith("2.0."), f"sqlalchemy {locked[3]}: from 2.1 on no run is scheduled; pin sqlalchemy"
+    assert locked[1] < "0.151", (
+        f"fastapi {locked[1]}: from 0.151 on Prefect's server refuses deployments; pin fastapi"
+    )
+    assert locked[3].startswith("2.0."), (
+        f"sqlalchemy {locked[3]}: from 2.1 on no run is scheduled; pin sqlalchemy"
+    )
     assert f"fastapi=={locked[1]}" in lock
     deployment = prefect.deployment(f"ann-{registered.slug}")
     by_deployment = {
@@ -71,26 +82,43 @@ def test_the_schedule_makes_runs_at_the_right_hours_for_the_next_days(prefect: P
         "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
     }
     runs = wait_until(
-        lambda: prefect.get("/flow_runs/filter", {**by_deployment, "sort": "EXPECTED_START_TIME_ASC"}),
+        lambda: prefect.get(
+            "/flow_runs/filter", {**by_deployment, "sort": "EXPECTED_START_TIME_ASC"}
+        ),
         f"SCHEDULED runs: the scheduler of Prefect's server makes none with sqlalchemy {locked[3]}",
     )
-    starts = [datetime.fromisoformat(each["expected_start_time"].replace("Z", "+00:00")) for each in runs]
-    tomorrow = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    starts = [
+        datetime.fromisoformat(each["expected_start_time"].replace("Z", "+00:00")) for each in runs
+    ]
+    tomorrow = datetime.now(timezone.utc).replace(
+        hour=0, minute=0, second=0, microsecond=0
+    ) + timedelta(days=1)
     assert len(starts) >= 3
     assert starts[:3] == [tomorrow + timedelta(days=day) for day in range(3)]
     assert all(each["auto_scheduled"] for each in runs)
 
 
-def test_registering_twice_leaves_one_deployment_and_one_schedule(prefect: Prefect, registered: Project):
+def test_registering_twice_leaves_one_deployment_and_one_schedule(
+    prefect: Prefect, registered: Project
+):
     before = prefect.deployment(f"ann-{registered.slug}")
-    processes = [threading.Thread(target=lambda: results.append(prefect.run("register"))) for _ in range(2)]
+    processes = [
+        threading.Thread(target=lambda: results.append(prefect.run("register"))) for _ in range(2)
+    ]
     results: list[subprocess.CompletedProcess[str]] = []
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [result.returncode for result in results] == [0, 0], results
-    assert len(prefect.get("/deployments/filter", {"flows": {"name": {"any_": [f"ann-{registered.slug}"]}}})) == 1
+    assert (
+        len(
+            prefect.get(
+                "/deployments/filter", {"flows": {"name": {"any_": [f"ann-{registered.slug}"]}}}
+            )
+        )
+        == 1
+    )
     after = prefect.deployment(f"ann-{registered.slug}")
     assert after["id"] == before["id"]
     assert [schedule["slug"] for schedule in after["schedules"]] == ["every"]
@@ -101,7 +129,9 @@ def test_registering_twice_leaves_one_deployment_and_one_schedule(prefect: Prefe
 
 def test_a_dry_run_sends_nothing(prefect: Prefect, registered: Project):
     with Recorder(prefect.url) as recorder:
-        result = prefect.run("register", "--dry-run", env={"PREFECT_API_URL": recorder.url + "/api"})
+        result = prefect.run(
+            "register", "--dry-run", env={"PREFECT_API_URL": recorder.url + "/api"}
+        )
         assert result.returncode == 0, result.stderr
         assert recorder.requests == []
     shown = json.loads(result.stdout)["deployment"]
@@ -118,7 +148,9 @@ def test_a_dry_run_sends_nothing(prefect: Prefect, registered: Project):
         assert shown[name] == sent[name], name
 
 
-def test_without_hours_there_is_no_schedule_and_unregister_takes_all_back(prefect: Prefect, another):
+def test_without_hours_there_is_no_schedule_and_unregister_takes_all_back(
+    prefect: Prefect, another
+):
     project = another(project_slug="unscheduled", schedule_hours="0")
     environment = {"PREFECT_API_URL": prefect.url + "/api"}
     for command in ("connect", "register"):
@@ -138,8 +170,12 @@ def test_without_hours_there_is_no_schedule_and_unregister_takes_all_back(prefec
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_quick_run_completes_and_all_of_it_can_be_read_back(prefect: Prefect, registered: Project):
-    result = prefect.run("run", "--watch", "--param", "seed=5", "--param", "batch_size=200", limit=200)
+def test_a_quick_run_completes_and_all_of_it_can_be_read_back(
+    prefect: Prefect, registered: Project
+):
+    result = prefect.run(
+        "run", "--watch", "--param", "seed=5", "--param", "batch_size=200", limit=200
+    )
     assert result.returncode == 0, result.stderr
     flow_run = prefect.flow_run(result.stdout)
     assert flow_run["state"]["type"] == "COMPLETED"
@@ -151,7 +187,9 @@ def test_a_quick_run_completes_and_all_of_it_can_be_read_back(prefect: Prefect, 
     logs = wait_until(
         lambda: [
             record["message"]
-            for record in prefect.get("/logs/filter", {"logs": {"flow_run_id": {"any_": [flow_run["id"]]}}})
+            for record in prefect.get(
+                "/logs/filter", {"logs": {"flow_run_id": {"any_": [flow_run["id"]]}}}
+            )
             if record["message"].startswith("{")
         ],
         "the trial in the log",
@@ -167,7 +205,9 @@ def test_a_quick_run_completes_and_all_of_it_can_be_read_back(prefect: Prefect, 
     assert {name: table[name] for name in trial["data"]["metrics"]} == trial["data"]["metrics"]
     assert trial["id"] in artifact["description"]
     assert trial["flow"] == f"ann-{registered.slug}"
-    plain = registered.evaluate("--seed", "5", "--batch-size", "200", "--trials", "none", env=prefect.environment)
+    plain = registered.evaluate(
+        "--seed", "5", "--batch-size", "200", "--trials", "none", env=prefect.environment
+    )
     assert json.loads(plain.stdout)["data"] == trial["data"]
 
 
@@ -175,8 +215,14 @@ def test_a_quick_run_completes_and_all_of_it_can_be_read_back(prefect: Prefect, 
 def test_a_failed_run_is_told_and_its_bad_input_is_not_tried_again(prefect: Prefect):
     result = prefect.run("run", "--watch", "--param", "data=/nonexistent.zip", limit=120)
     assert result.returncode == 1
-    assert "Failed: Flow run encountered an exception: InputError: data: cannot read /nonexistent.zip" in result.stderr
-    tasks = prefect.get("/task_runs/filter", {"flow_runs": {"id": {"any_": [prefect.flow_run(result.stdout)["id"]]}}})
+    assert (
+        "Failed: Flow run encountered an exception: InputError: data: cannot read /nonexistent.zip"
+        in result.stderr
+    )
+    tasks = prefect.get(
+        "/task_runs/filter",
+        {"flow_runs": {"id": {"any_": [prefect.flow_run(result.stdout)["id"]]}}},
+    )
     assert [task["run_count"] for task in tasks if task["name"] == "get_ticket_data_batch"] == [1]
 
 
@@ -190,7 +236,11 @@ def test_a_failed_run_is_told_and_its_bad_input_is_not_tried_again(prefect: Pref
 )
 def test_a_bad_parameter_is_refused_before_a_run_is_made(prefect: Prefect, parameter, message):
     def asked_for():
-        return [each["id"] for each in prefect.get("/flow_runs/filter", {}) if not each["auto_scheduled"]]
+        return [
+            each["id"]
+            for each in prefect.get("/flow_runs/filter", {})
+            if not each["auto_scheduled"]
+        ]
 
     before = asked_for()
     result = prefect.run("run", "--param", parameter)
@@ -201,20 +251,31 @@ def test_a_bad_parameter_is_refused_before_a_run_is_made(prefect: Prefect, param
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_schedule_evaluates_what_was_closed_since_its_last_time(prefect: Prefect, registered: Project, tmp_path):
+def test_a_schedule_evaluates_what_was_closed_since_its_last_time(
+    prefect: Prefect, registered: Project, tmp_path
+):
     """A run that was due at 10:00 takes the window that ends at 10:00, however late it begins."""
     log = tmp_path / "log.csv"
-    rows = [f"1/3/2016 00:00,{2 + hour // 24}/3/2016 {hour % 24:02d}:30,2 - High" for hour in range(48)]
+    rows = [
+        f"1/3/2016 00:00,{2 + hour // 24}/3/2016 {hour % 24:02d}:30,2 - High" for hour in range(48)
+    ]
     log.write_text("\n".join(["sys_updated_at,closed_at,priority", *rows, ""]))
     flow_run = prefect.get(
         f"/deployments/{prefect.deployment(f'ann-{registered.slug}')['id']}/create_flow_run",
         {
             "parameters": {"data": str(log), "closed_last": "24h"},
-            "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": "2016-03-03T10:00:00Z"}},
+            "state": {
+                "type": "SCHEDULED",
+                "state_details": {"scheduled_time": "2016-03-03T10:00:00Z"},
+            },
         },
     )
     state = wait_until(
-        lambda: (s := prefect.get(f"/flow_runs/{flow_run['id']}")["state"])["type"] in ("COMPLETED", "FAILED") and s,
+        lambda: (
+            (s := prefect.get(f"/flow_runs/{flow_run['id']}")["state"])["type"]
+            in ("COMPLETED", "FAILED")
+            and s
+        ),
         "the run",
     )
     assert state["type"] == "COMPLETED"
@@ -226,12 +287,18 @@ def test_a_schedule_evaluates_what_was_closed_since_its_last_time(prefect: Prefe
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_run_from_a_git_remote_uses_what_is_there_the_whole_package(prefect: Prefect, another, tmp_path):
+def test_a_run_from_a_git_remote_uses_what_is_there_the_whole_package(
+    prefect: Prefect, another, tmp_path
+):
     project = another(project_slug="from-git", schedule_hours="0")
     environment = {
         "PREFECT_API_URL": prefect.url + "/api",
         "PREFECT_CLOUD_PROJECT_NAME": prefect.project.slug,
-        **{f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        **{
+            f"GIT_{who}_{what}": "t@t"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        },
     }
 
     def git(*arguments: str | Path, cwd: Path = project.path) -> None:
@@ -265,7 +332,9 @@ def test_a_run_from_a_git_remote_uses_what_is_there_the_whole_package(prefect: P
 
     behind = prefect.run("register", project=project, env=environment)
     assert "HEAD is not what the remote's branch main holds" in behind.stderr
-    (project.source / "model.py").write_text("# not committed\n" + (project.source / "model.py").read_text())
+    (project.source / "model.py").write_text(
+        "# not committed\n" + (project.source / "model.py").read_text()
+    )
     result = prefect.run("register", project=project, env=environment)
     assert result.returncode == 0
     assert "changes here are not committed" in result.stderr
@@ -276,21 +345,38 @@ def test_a_project_that_the_repository_around_it_does_not_hold_runs_from_its_fol
 ):
     """As `make demo` in a clone of the template: the remote there is not the project's."""
     project = another(project_slug="inside")
-    for command in (("init", "-q", "-b", "main"), ("remote", "add", "origin", "https://127.0.0.1:9/other.git")):
+    for command in (
+        ("init", "-q", "-b", "main"),
+        ("remote", "add", "origin", "https://127.0.0.1:9/other.git"),
+    ):
         assert run("git", *command, cwd=tmp_path).returncode == 0
     result = prefect.run("register", "--dry-run", project=project)
     assert result.returncode == 0, result.stderr
     assert "runs take the code from this folder" in result.stderr
     (step,) = json.loads(result.stdout)["deployment"]["pull_steps"]
-    assert step == {"prefect.deployments.steps.set_working_directory": {"directory": str(project.path)}}
+    assert step == {
+        "prefect.deployments.steps.set_working_directory": {"directory": str(project.path)}
+    }
 
 
-def test_the_flow_file_alone_runs_with_the_options_of_evaluate(prefect: Prefect, registered: Project):
-    command = (registered.python, "-m", f"{registered.package}.flow", "--data", "sample", "--seed", "1")
+def test_the_flow_file_alone_runs_with_the_options_of_evaluate(
+    prefect: Prefect, registered: Project
+):
+    command = (
+        registered.python,
+        "-m",
+        f"{registered.package}.flow",
+        "--data",
+        "sample",
+        "--seed",
+        "1",
+    )
     result = registered.run(*command, env=prefect.environment)
     assert result.returncode == 0, result.stderr
     trial = json.loads(result.stdout)
-    plain = registered.evaluate("--data", "sample", "--seed", "1", "--trials", "none", env=prefect.environment)
+    plain = registered.evaluate(
+        "--data", "sample", "--seed", "1", "--trials", "none", env=prefect.environment
+    )
     assert trial["data"] == json.loads(plain.stdout)["data"]
     bad = registered.run(*command[:3], "--batch-size", "0", env=prefect.environment)
     assert (bad.returncode, bad.stderr.count("\n")) == (2, 1)
@@ -306,7 +392,9 @@ def scaffold(prefect: Prefect, folder: Path, environment: dict[str, str], **answ
 
 
 def test_the_hook_connects_where_the_environment_names_an_api(prefect: Prefect, tmp_path):
-    result = scaffold(prefect, tmp_path, {"PREFECT_API_URL": prefect.url + "/api"}, project_slug="hooked")
+    result = scaffold(
+        prefect, tmp_path, {"PREFECT_API_URL": prefect.url + "/api"}, project_slug="hooked"
+    )
     assert result.returncode == 0, result.stderr
     assert "created its work pool (process)" in result.stderr
     assert "make connect" not in result.stdout
@@ -317,11 +405,14 @@ def test_the_hook_connects_where_the_environment_names_an_api(prefect: Prefect, 
 
 
 def test_the_hook_never_costs_anyone_their_project(prefect: Prefect, tmp_path):
-    result = scaffold(prefect, tmp_path, {"PREFECT_API_URL": "http://127.0.0.1:9/api"}, project_slug="kept")
+    result = scaffold(
+        prefect, tmp_path, {"PREFECT_API_URL": "http://127.0.0.1:9/api"}, project_slug="kept"
+    )
     assert result.returncode == 0
     assert "Error: PREFECT_API_URL: cannot reach http://127.0.0.1:9/api" in result.stderr
     assert (
-        "The project is complete, but it is not connected (2). To try again: cd kept && make connect" in result.stderr
+        "The project is complete, but it is not connected (2). To try again: cd kept && make connect"
+        in result.stderr
     )
     assert (tmp_path / "kept" / "src" / "kept" / "flow.py").exists()
 
@@ -344,7 +435,9 @@ def test_a_key_is_nowhere_but_in_the_profile(prefect: Prefect, tmp_path):
         environment = {"PREFECT_API_KEY": KEY, "PREFECT_CLOUD_API_URL": cloud.url + "/api"}
         result = scaffold(prefect, tmp_path, environment, project_slug="secretive")
         project = Project(tmp_path / "secretive", "secretive", "secretive")
-        registering = prefect.run("register", project=project, env={"PREFECT_CLOUD_API_URL": cloud.url + "/api"})
+        registering = prefect.run(
+            "register", project=project, env={"PREFECT_CLOUD_API_URL": cloud.url + "/api"}
+        )
     stop.set()
     watcher.join()
     assert result.returncode == 0, result.stderr
@@ -363,17 +456,23 @@ def test_a_key_is_nowhere_but_in_the_profile(prefect: Prefect, tmp_path):
     assert list((prefect.home / ".cookiecutter_replay").iterdir())  # it was looked through
 
 
-def test_no_key_of_an_active_profile_reaches_another_server_from_any_folder(prefect: Prefect, another, tmp_path):
+def test_no_key_of_an_active_profile_reaches_another_server_from_any_folder(
+    prefect: Prefect, another, tmp_path
+):
     """A user is logged in to Prefect Cloud; the project is connected to a local server."""
     project = another(project_slug="local-only")
     home = tmp_path / "home"
     (home / ".prefect").mkdir(parents=True)
     profiles = home / ".prefect" / "profiles.toml"
     mine = 'active = "mine"\n\n[profiles.mine]\nPREFECT_API_URL = "https://api.prefect.cloud/api/accounts/x"\n'
-    profiles.write_text(mine + f'PREFECT_API_KEY = "{KEY}"\nPREFECT_API_AUTH_STRING = "admin:{KEY}"\n')
+    profiles.write_text(
+        mine + f'PREFECT_API_KEY = "{KEY}"\nPREFECT_API_AUTH_STRING = "admin:{KEY}"\n'
+    )
     with Recorder(prefect.url) as recorder:
         environment = {"HOME": str(home), "PREFECT_API_URL": recorder.url + "/api"}
-        assert prefect.run("connect", project=project, env=environment, cwd=tmp_path).returncode == 0
+        assert (
+            prefect.run("connect", project=project, env=environment, cwd=tmp_path).returncode == 0
+        )
         environment["PREFECT_API_URL"] = None
         for folder in (project.path, tmp_path, home):
             for command in (("connect",), ("register",), ("run",), ("unregister",)):
@@ -408,7 +507,12 @@ def test_no_key_of_an_active_profile_reaches_another_server_from_any_folder(pref
             None,
             "PREFECT_WORKSPACE: the key can see several; set it to one of acme/a, acme/b",
         ),
-        (["acme/a"], KEY, "acme/z", "PREFECT_WORKSPACE: names none that the key can see; set it to one of acme/a"),
+        (
+            ["acme/a"],
+            KEY,
+            "acme/z",
+            "PREFECT_WORKSPACE: names none that the key can see; set it to one of acme/a",
+        ),
         (["acme/a", "acme/b"], KEY, "acme/b", None),
         (["acme/a"], KEY, None, None),
     ],
@@ -417,7 +521,11 @@ def test_logging_in_to_prefect_cloud(prefect: Prefect, tmp_path, workspaces, key
     home = tmp_path / "home"
     home.mkdir()
     with PrefectCloud(prefect.url, KEY, workspaces) as cloud:
-        environment = {"HOME": str(home), "PREFECT_CLOUD_API_URL": cloud.url + "/api", "PREFECT_API_KEY": key}
+        environment = {
+            "HOME": str(home),
+            "PREFECT_CLOUD_API_URL": cloud.url + "/api",
+            "PREFECT_API_KEY": key,
+        }
         result = prefect.run("connect", env={**environment, "PREFECT_WORKSPACE": wanted})
         assert key not in result.stderr
         if message:
@@ -441,7 +549,11 @@ def test_a_key_is_asked_for_on_a_terminal_and_not_shown(prefect: Prefect, anothe
         environment = {name: value for name, value in merged.items() if value is not None}
         controller, terminal = pty.openpty()
         process = subprocess.Popen(
-            [project.command, "connect"], stdin=terminal, stdout=terminal, stderr=terminal, env=environment
+            [project.command, "connect"],
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            env=environment,
         )
         os.close(terminal)
         shown = b""
@@ -461,7 +573,9 @@ def test_a_key_is_asked_for_on_a_terminal_and_not_shown(prefect: Prefect, anothe
     assert cloud.workspaces["acme/b"][1].encode() in shown
 
 
-def test_an_existing_log_in_is_used_where_the_user_names_its_profile(prefect: Prefect, another, tmp_path):
+def test_an_existing_log_in_is_used_where_the_user_names_its_profile(
+    prefect: Prefect, another, tmp_path
+):
     home = tmp_path / "home"
     project = another(project_slug="borrower")
     with PrefectCloud(prefect.url, KEY, ["acme/a"]) as cloud:
@@ -474,7 +588,9 @@ def test_an_existing_log_in_is_used_where_the_user_names_its_profile(prefect: Pr
         environment = {"HOME": str(home), "PREFECT_CLOUD_API_URL": cloud.url + "/api"}
         unasked = prefect.run("connect", project=project, env=environment)
         assert (unasked.returncode, cloud.requests) == (2, [])
-        named = prefect.run("connect", project=project, env={**environment, "PREFECT_PROFILE": "mine"})
+        named = prefect.run(
+            "connect", project=project, env={**environment, "PREFECT_PROFILE": "mine"}
+        )
         assert named.returncode == 0, named.stderr
         later = prefect.run("connect", project=project, env=environment)
         assert later.returncode == 0, later.stderr
@@ -483,7 +599,11 @@ def test_an_existing_log_in_is_used_where_the_user_names_its_profile(prefect: Pr
 def test_a_plan_without_process_pools_gets_a_managed_one(prefect: Prefect, another, tmp_path):
     project = another(project_slug="free-plan")
     with PrefectCloud(prefect.url, KEY, ["acme/a"], plan="free") as cloud:
-        environment = {"HOME": str(tmp_path), "PREFECT_CLOUD_API_URL": cloud.url + "/api", "PREFECT_API_KEY": KEY}
+        environment = {
+            "HOME": str(tmp_path),
+            "PREFECT_CLOUD_API_URL": cloud.url + "/api",
+            "PREFECT_API_KEY": KEY,
+        }
         result = prefect.run("connect", project=project, env=environment)
         assert result.returncode == 0, result.stderr
         assert "Prefect Cloud runs the flow itself" in result.stderr
@@ -496,7 +616,9 @@ def test_a_plan_without_process_pools_gets_a_managed_one(prefect: Prefect, anoth
 def with_limits(project: Project, module: str, limits: str) -> str:
     """A program: the command line with shorter limits, so that no test waits for the real ones."""
     assignment = re.sub(r"SECONDS", "module.SECONDS", limits)
-    return f"from {project.package} import __main__, {module} as module; {assignment}; __main__.main()"
+    return (
+        f"from {project.package} import __main__, {module} as module; {assignment}; __main__.main()"
+    )
 
 
 class OtherApi(QuietHandler):
@@ -519,7 +641,9 @@ class OtherApi(QuietHandler):
     do_GET = do_POST = handle_any  # noqa: N815  names of http.server
 
 
-def test_a_key_goes_nowhere_but_to_prefect_cloud_or_where_the_environment_says(prefect: Prefect, another, tmp_path):
+def test_a_key_goes_nowhere_but_to_prefect_cloud_or_where_the_environment_says(
+    prefect: Prefect, another, tmp_path
+):
     """Neither the folder one happens to be in nor the active profile says where Prefect Cloud is, or adds a header."""
     project = another(project_slug="careful")
     home, folder = tmp_path / "home", tmp_path / "folder"
@@ -531,7 +655,11 @@ def test_a_key_goes_nowhere_but_to_prefect_cloud_or_where_the_environment_says(p
             f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{recorder.url}/api"\nPREFECT_API_KEY = "{KEY}"\n'
             f'PREFECT_CLIENT_CUSTOM_HEADERS = \'{{"X-Mine": "{KEY}"}}\'\n'
         )
-        environment = {"HOME": str(home), "PREFECT_CLOUD_API_URL": cloud.url + "/api", "PREFECT_API_KEY": KEY}
+        environment = {
+            "HOME": str(home),
+            "PREFECT_CLOUD_API_URL": cloud.url + "/api",
+            "PREFECT_API_KEY": KEY,
+        }
         result = prefect.run("connect", project=project, env=environment, cwd=folder)
         assert result.returncode == 0, result.stderr
         assert not any("X-Mine" in headers for _, _, headers in cloud.requests)
@@ -539,15 +667,23 @@ def test_a_key_goes_nowhere_but_to_prefect_cloud_or_where_the_environment_says(p
         (home / ".prefect" / "profiles.toml").write_text(
             f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{recorder.url}/api"\nPREFECT_API_KEY = "{KEY}"\n'
         )
-        flow = project.run(project.python, "-m", "careful.flow", "--data", "sample", env=unconnected, cwd=folder)
+        flow = project.run(
+            project.python, "-m", "careful.flow", "--data", "sample", env=unconnected, cwd=folder
+        )
         assert flow.returncode == 0, flow.stderr
         assert recorder.requests == []
 
 
-def test_what_answers_in_the_place_of_prefect_cloud_is_told_in_one_line(prefect: Prefect, another, tmp_path):
+def test_what_answers_in_the_place_of_prefect_cloud_is_told_in_one_line(
+    prefect: Prefect, another, tmp_path
+):
     project = another(project_slug="captive")
     with LoopbackServer(OtherApi) as other:
-        environment = {"HOME": str(tmp_path), "PREFECT_CLOUD_API_URL": f"{other.url}/page/api", "PREFECT_API_KEY": KEY}
+        environment = {
+            "HOME": str(tmp_path),
+            "PREFECT_CLOUD_API_URL": f"{other.url}/page/api",
+            "PREFECT_API_KEY": KEY,
+        }
         result = prefect.run("connect", project=project, env=environment)
     assert result.returncode == 2
     assert "does not answer as Prefect Cloud does" in result.stderr
@@ -560,7 +696,9 @@ def test_from_a_local_server_a_key_leads_to_prefect_cloud(prefect: Prefect, anot
     assert prefect.run("connect", project=project, env=local).returncode == 0
     with PrefectCloud(prefect.url, KEY, ["acme/a"]) as cloud:
         environment = {"HOME": str(tmp_path), "PREFECT_CLOUD_API_URL": cloud.url + "/api"}
-        result = prefect.run("connect", project=project, env={**environment, "PREFECT_API_KEY": KEY})
+        result = prefect.run(
+            "connect", project=project, env={**environment, "PREFECT_API_KEY": KEY}
+        )
         assert result.returncode == 0, result.stderr
         assert cloud.workspaces["acme/a"][1] in result.stderr
 
@@ -576,7 +714,9 @@ def test_from_a_local_server_a_key_leads_to_prefect_cloud(prefect: Prefect, anot
         ("unavailable", "did not answer within"),
     ],
 )
-def test_an_api_that_will_not_do_is_told_in_one_line_within_limits(registered, tmp_path, prefect, kind, message):
+def test_an_api_that_will_not_do_is_told_in_one_line_within_limits(
+    registered, tmp_path, prefect, kind, message
+):
     home = tmp_path / "home"
     home.mkdir()
     with LoopbackServer(OtherApi) as other:
@@ -598,7 +738,9 @@ def test_a_taken_port_is_told_in_one_line(prefect: Prefect):
     port = prefect.url.rpartition(":")[2]
     result = prefect.run("server", "--port", port)
     assert result.returncode == 2
-    assert result.stderr.startswith(f"Error: port: {port} cannot be had (Address already in use); take another")
+    assert result.stderr.startswith(
+        f"Error: port: {port} cannot be had (Address already in use); take another"
+    )
     assert result.stderr.count("\n") == 1
 
 
@@ -610,10 +752,14 @@ def test_a_server_that_does_not_start_costs_no_log_in(prefect: Prefect, tmp_path
     )
     (tmp_path / ".prefect" / "prefect.db").write_text("this is no database")
     before = profiles.read_bytes()
-    result = prefect.run("server", "--port", str(free_port()), env={"HOME": str(tmp_path), "PREFECT_HOME": None})
+    result = prefect.run(
+        "server", "--port", str(free_port()), env={"HOME": str(tmp_path), "PREFECT_HOME": None}
+    )
     assert result.returncode == 2
     assert "not a database" in result.stderr
-    assert result.stderr.splitlines()[-1].startswith("Error: server: it has ended, or has not answered in time; what")
+    assert result.stderr.splitlines()[-1].startswith(
+        "Error: server: it has ended, or has not answered in time; what"
+    )
     assert profiles.read_bytes() == before
 
 
@@ -627,7 +773,10 @@ def test_the_api_stops_while_registering_and_nothing_is_half_done(prefect: Prefe
         assert result.returncode == 2, result.stderr
         assert re.search(r"Error: PREFECT_API_URL: (cannot reach|http)", result.stderr)
         assert "Traceback" not in result.stderr
-        assert prefect.get("/deployments/filter", {"deployments": {"name": {"any_": ["interrupted"]}}}) == []
+        assert (
+            prefect.get("/deployments/filter", {"deployments": {"name": {"any_": ["interrupted"]}}})
+            == []
+        )
         recorder.down, recorder.down_after = False, None
         assert prefect.run("register", project=project, env=environment).returncode == 0
 
@@ -655,7 +804,9 @@ def slow_log() -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("registered", "worker")
-def test_the_api_is_away_while_a_run_is_watched_and_the_watch_goes_on(prefect: Prefect, slow_log, tmp_path):
+def test_the_api_is_away_while_a_run_is_watched_and_the_watch_goes_on(
+    prefect: Prefect, slow_log, tmp_path
+):
     log = tmp_path / "watch.log"
     with Recorder(prefect.url) as recorder:
         environment = {**prefect.environment, "PREFECT_API_URL": recorder.url + "/api"}
@@ -682,7 +833,9 @@ def test_a_run_without_a_worker_and_a_worker_killed_in_a_trial(prefect: Prefect,
     run_and_watch = (project.python, "-c", shorter, "run", "--watch", "--param", f"data={slow_log}")
     result = project.run(*run_and_watch, env=prefect.environment)
     assert result.returncode == 1
-    assert "no worker of the work pool killed is online: start one with `make worker`" in result.stderr
+    assert (
+        "no worker of the work pool killed is online: start one with `make worker`" in result.stderr
+    )
     assert "it stays scheduled" in result.stderr
 
     log = project.path / "worker.log"
@@ -691,10 +844,17 @@ def test_a_run_without_a_worker_and_a_worker_killed_in_a_trial(prefect: Prefect,
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     SlowLog.release.set()
-    time.sleep(2)  # the run is a process of its own, which the kill may have left; it may end well or not at all
+    time.sleep(
+        2
+    )  # the run is a process of its own, which the kill may have left; it may end well or not at all
     trials = [*(project.path / "trials").glob("*")] if (project.path / "trials").exists() else []
     assert all(json.loads(path.read_text())["data"]["num_obs"] == 1 for path in trials)
-    assert prefect.flow_run(result.stdout)["state"]["type"] in ("RUNNING", "COMPLETED", "CRASHED", "CANCELLED")
+    assert prefect.flow_run(result.stdout)["state"]["type"] in (
+        "RUNNING",
+        "COMPLETED",
+        "CRASHED",
+        "CANCELLED",
+    )
     with background(project, log, prefect.environment, "worker"):
         again = prefect.run("run", "--watch", project=project, limit=120)
     assert again.returncode == 0, again.stderr
@@ -705,7 +865,9 @@ def test_a_paused_work_pool_is_named(prefect: Prefect, another):
     project = another(project_slug="paused", schedule_hours="0")
     environment = {**prefect.environment, "PREFECT_API_URL": prefect.url + "/api"}
     assert prefect.run("register", project=project, env=environment).returncode == 0
-    pause = project.run(project.python, "-m", "prefect", "work-pool", "pause", "paused", env=environment)
+    pause = project.run(
+        project.python, "-m", "prefect", "work-pool", "pause", "paused", env=environment
+    )
     assert pause.returncode == 0, pause.stderr
     shorter = with_limits(project, "register", "SECONDS_UNTIL_TOLD, SECONDS_FOR_A_WORKER = 1, 3")
     result = project.run(project.python, "-c", shorter, "run", "--watch", env=environment)
@@ -714,7 +876,9 @@ def test_a_paused_work_pool_is_named(prefect: Prefect, another):
     assert "it stays scheduled" in result.stderr
 
 
-def test_the_server_stops_while_a_worker_runs_the_flow(prefect: Prefect, another, slow_log, tmp_path):
+def test_the_server_stops_while_a_worker_runs_the_flow(
+    prefect: Prefect, another, slow_log, tmp_path
+):
     """The trial is kept all the same, and once the server is there again the same worker takes the next run."""
     home = tmp_path / "home"
     home.mkdir()
@@ -731,11 +895,15 @@ def test_the_server_stops_while_a_worker_runs_the_flow(prefect: Prefect, another
             wait_until(lambda: "Ctrl-C stops" in logs[0].read_text(), "the server")
             assert prefect.run("register", project=project, env=environment).returncode == 0
             running.enter_context(background(project, logs[2], environment, "worker"))
-            result = prefect.run("run", "--param", f"data={slow_log}", project=project, env=environment)
+            result = prefect.run(
+                "run", "--param", f"data={slow_log}", project=project, env=environment
+            )
             assert result.returncode == 0, result.stderr
             assert SlowLog.asked.wait(90)
         SlowLog.release.set()
-        trials = wait_until(lambda: [*(project.path / "trials").glob("*.json")], "the trial", limit=120)
+        trials = wait_until(
+            lambda: [*(project.path / "trials").glob("*.json")], "the trial", limit=120
+        )
         assert [json.loads(trial.read_text())["data"]["num_obs"] for trial in trials] == [1]
         away = prefect.run("run", project=project, env=environment)
         assert (away.returncode, away.stderr.count("\n")) == (2, 1), away.stderr
@@ -747,7 +915,9 @@ def test_the_server_stops_while_a_worker_runs_the_flow(prefect: Prefect, another
     assert len([*(project.path / "trials").glob("*.json")]) == 2
 
 
-def test_a_run_clones_a_private_remote_with_a_token_that_only_prefects_block_holds(prefect: Prefect, another, tmp_path):
+def test_a_run_clones_a_private_remote_with_a_token_that_only_prefects_block_holds(
+    prefect: Prefect, another, tmp_path
+):
     token = "ghp_0123456789SECRET"
     project = another(project_slug="private", schedule_hours="0")
     remotes = tmp_path / "remotes"
@@ -757,7 +927,11 @@ def test_a_run_clones_a_private_remote_with_a_token_that_only_prefects_block_hol
             "PREFECT_API_URL": prefect.url + "/api",
             "GIT_SSL_CAINFO": str(remote.authority),
             "GIT_TERMINAL_PROMPT": "0",
-            **{f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+            **{
+                f"GIT_{who}_{what}": "t@t"
+                for who in ("AUTHOR", "COMMITTER")
+                for what in ("NAME", "EMAIL")
+            },
         }
 
         def git(*arguments: str | Path, cwd: Path = project.path) -> None:
@@ -769,7 +943,12 @@ def test_a_run_clones_a_private_remote_with_a_token_that_only_prefects_block_hol
         git("add", "-A")
         git("commit", "-qm", "Begin")
         # A person's own log-in, here in the remote's URL, must not find its way to Prefect.
-        git("remote", "add", "origin", f"{remote.url.replace('://', f'://ann:{token}@')}/private.git")
+        git(
+            "remote",
+            "add",
+            "origin",
+            f"{remote.url.replace('://', f'://ann:{token}@')}/private.git",
+        )
         git("-c", "http.postBuffer=50000000", "push", "-q", "-u", "origin", "main")
         save = "import sys; from prefect.blocks.system import Secret; Secret(value=sys.stdin.read()).save('git-token')"
         subprocess.run(
@@ -777,13 +956,21 @@ def test_a_run_clones_a_private_remote_with_a_token_that_only_prefects_block_hol
             input=token,
             text=True,
             check=True,
-            env={name: value for name, value in {**os.environ, **environment}.items() if value is not None},
+            env={
+                name: value
+                for name, value in {**os.environ, **environment}.items()
+                if value is not None
+            },
         )
         assert prefect.run("connect", project=project, env=environment).returncode == 0
-        wrong = prefect.run("register", project=project, env={**environment, "GIT_BLOCK": "git-token"})
+        wrong = prefect.run(
+            "register", project=project, env={**environment, "GIT_BLOCK": "git-token"}
+        )
         assert wrong.returncode == 2
         assert "GIT_BLOCK: 'git-token' is not of the form type/name" in wrong.stderr
-        result = prefect.run("register", project=project, env={**environment, "GIT_BLOCK": "secret/git-token"})
+        result = prefect.run(
+            "register", project=project, env={**environment, "GIT_BLOCK": "secret/git-token"}
+        )
         assert result.returncode == 0, result.stderr
         deployment = json.dumps(prefect.get("/deployments/name/ann-private/private"))
         assert token not in deployment + result.stderr

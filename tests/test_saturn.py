@@ -32,11 +32,15 @@ class Account:
     environment: dict[str, str | None] = field(default_factory=dict)
 
     def run(self, *command: str, env: dict[str, str | None] | None = None, **options: Any):
-        return self.prefect.run(*command, project=self.project, env={**self.environment, **(env or {})}, **options)
+        return self.prefect.run(
+            *command, project=self.project, env={**self.environment, **(env or {})}, **options
+        )
 
 
 def git(folder: Path, *arguments: str | Path) -> None:
-    identity = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    identity = {
+        f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
     result = run("git", *arguments, cwd=folder, env=identity)
     assert result.returncode == 0, result.stderr
 
@@ -59,7 +63,9 @@ def machine(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def account(prefect: Prefect, another: Callable[..., Project], tmp_path: Path, machine) -> Iterator[Account]:
+def account(
+    prefect: Prefect, another: Callable[..., Project], tmp_path: Path, machine
+) -> Iterator[Account]:
     """All of it, connected to Prefect Cloud, so that there is a key to keep secret; nothing is registered yet."""
     project = another(project_slug="on_saturn", prefect_project="on-saturn", schedule_hours="0")
     remote = tmp_path / "remote.git"
@@ -94,7 +100,10 @@ def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: 
     recipe = json.loads(shown.stdout)["saturn"]
     result = account.run("register")
     assert result.returncode == 0, result.stderr
-    assert "Saturn deployment on-saturn-worker: created, not running: `register --start` starts it" in result.stderr
+    assert (
+        "Saturn deployment on-saturn-worker: created, not running: `register --start` starts it"
+        in result.stderr
+    )
     assert f"{account.saturn.url}/dash/resource/deployment/" in result.stderr
     assert "TRIALS_URL: Saturn's machines go away" in result.stderr.splitlines()[0]
     (deployment,) = account.saturn.deployments.values()
@@ -102,7 +111,9 @@ def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: 
     assert deployment["spec"]["git_repositories"][0]["url"] == str(account.remote)
     assert deployment["spec"]["command"].endswith("--pool=on-saturn")
     assert [secret["name"] for secret in deployment["spec"]["secrets"]] == ["prefect-api-key"]
-    again = account.run("register", env={"SATURN_BASE_URL": None, "BASE_URL": account.saturn.url + "/"})
+    again = account.run(
+        "register", env={"SATURN_BASE_URL": None, "BASE_URL": account.saturn.url + "/"}
+    )
     assert again.returncode == 0, again.stderr
     assert "on-saturn-worker: is there already" in again.stderr
     assert account.saturn.requests.count("PUT /api/recipes") == 1
@@ -119,41 +130,66 @@ def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"SATURN_TOKEN": None}, "SATURN_TOKEN: not set; set all of SATURN_BASE_URL, SATURN_TOKEN for Saturn Cloud"),
+        (
+            {"SATURN_TOKEN": None},
+            "SATURN_TOKEN: not set; set all of SATURN_BASE_URL, SATURN_TOKEN for Saturn Cloud",
+        ),
         ({"SATURN_BASE_URL": None}, "SATURN_BASE_URL: not set; set all of"),
         ({"SATURN_TOKEN": "wrong"}, "SATURN_TOKEN: "),
-        ({"SATURN_BASE_URL": "http://127.0.0.1:9"}, "SATURN_BASE_URL: cannot reach http://127.0.0.1:9"),
+        (
+            {"SATURN_BASE_URL": "http://127.0.0.1:9"},
+            "SATURN_BASE_URL: cannot reach http://127.0.0.1:9",
+        ),
         ({"SATURN_BASE_URL": "not a url"}, "SATURN_BASE_URL: not a url is no Saturn Cloud"),
         ("instance_type: medium", "saturn.yaml: instance_type enormous is none of medium, large"),
-        ("name: prefect-api-key", "answered 400: {'message': 'secret not found: enormous'}; mend the recipe"),
-        ("image: saturncloud/saturn-python:2024.08.01", "answered 400: {'message': 'unknown image: enormous'}"),
+        (
+            "name: prefect-api-key",
+            "answered 400: {'message': 'secret not found: enormous'}; mend the recipe",
+        ),
+        (
+            "image: saturncloud/saturn-python:2024.08.01",
+            "answered 400: {'message': 'unknown image: enormous'}",
+        ),
         ("spec:", "no recipe of a deployment"),
         ("no remote", "git: Saturn Cloud cannot see this folder; add a git remote named origin"),
     ],
 )
-def test_what_saturn_would_refuse_is_told_in_one_line_and_nothing_is_made(account: Account, change, message):
+def test_what_saturn_would_refuse_is_told_in_one_line_and_nothing_is_made(
+    account: Account, change, message
+):
     recipe = account.project.path / "saturn.yaml"
     if change == "no remote":
         git(account.project.path, "remote", "remove", "origin")
     elif isinstance(change, str):
-        recipe.write_text(recipe.read_text().replace(change, change.partition(" ")[0].rstrip(":") + ": enormous"))
+        recipe.write_text(
+            recipe.read_text().replace(change, change.partition(" ")[0].rstrip(":") + ": enormous")
+        )
     result = account.run("register", env=change if isinstance(change, dict) else None)
     assert result.returncode == 2, result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert message in line
     assert "Traceback" not in result.stderr
     assert account.saturn.deployments == {}
-    assert account.prefect.get("/deployments/filter", {"deployments": {"name": {"any_": ["on_saturn"]}}}) == []
+    assert (
+        account.prefect.get(
+            "/deployments/filter", {"deployments": {"name": {"any_": ["on_saturn"]}}}
+        )
+        == []
+    )
 
 
-def test_a_worker_on_saturn_runs_the_flow_and_its_trial_is_read_from_here(account: Account, s3: str):
+def test_a_worker_on_saturn_runs_the_flow_and_its_trial_is_read_from_here(
+    account: Account, s3: str
+):
     """From the recipe alone: clone, install the locked requirements, run, in an empty folder.
 
     Before that, what the README says of trials in S3: s3fs among the dependencies, `make lock`, commit and push.
     """
     project = account.project
     metadata = project.path / "pyproject.toml"
-    metadata.write_text(metadata.read_text().replace("dependencies = [\n", 'dependencies = [\n  "s3fs",\n', 1))
+    metadata.write_text(
+        metadata.read_text().replace("dependencies = [\n", 'dependencies = [\n  "s3fs",\n', 1)
+    )
     before = project.text("requirements.txt")
     locked = project.run("make", "lock", env=account.prefect.environment)
     assert locked.returncode == 0, locked.stderr
@@ -161,7 +197,15 @@ def test_a_worker_on_saturn_runs_the_flow_and_its_trial_is_read_from_here(accoun
     assert len(removed) < 5, removed  # what was tested stays
     git(project.path, "commit", "-qam", "Keep trials in S3")
     git(project.path, "push", "-q")
-    uv("pip", "install", "--quiet", "--python", project.python, "-r", project.path / "requirements.txt")
+    uv(
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        project.python,
+        "-r",
+        project.path / "requirements.txt",
+    )
 
     bucket = {
         "AWS_ENDPOINT_URL": s3,
@@ -170,7 +214,9 @@ def test_a_worker_on_saturn_runs_the_flow_and_its_trial_is_read_from_here(accoun
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     # The stand-in of Prefect Cloud is not where Prefect's client knows Prefect Cloud to be.
-    account.saturn.environment["PREFECT_CLOUD_API_URL"] = str(account.environment["PREFECT_CLOUD_API_URL"])
+    account.saturn.environment["PREFECT_CLOUD_API_URL"] = str(
+        account.environment["PREFECT_CLOUD_API_URL"]
+    )
     account.saturn.environment.update(bucket)
     env = {**bucket, "TRIALS_URL": "s3://store/on-saturn"}
     result = account.run("register", "--start", env=env)
@@ -178,7 +224,9 @@ def test_a_worker_on_saturn_runs_the_flow_and_its_trial_is_read_from_here(accoun
     assert "created, started" in result.stderr
     assert "machines go away" not in result.stderr
     wait_until(
-        lambda: "started!" in account.saturn.log("on-saturn-worker") or dead(account), "the worker on Saturn", limit=240
+        lambda: "started!" in account.saturn.log("on-saturn-worker") or dead(account),
+        "the worker on Saturn",
+        limit=240,
     )
     assert not dead(account), account.saturn.log("on-saturn-worker")
     result = account.run("run", "--watch", env=env, limit=200)

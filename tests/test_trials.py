@@ -46,7 +46,9 @@ pathlib.Path.exists = look_slowly
 
 def write_at_once(commands, place, trials, before="", **env):
     """Let one process for each (id, size) write its trial, all at the same time."""
-    running = [commands.python(before + WRITE, str(place), name, str(size), **env) for name, size in trials]
+    running = [
+        commands.python(before + WRITE, str(place), name, str(size), **env) for name, size in trials
+    ]
     for process in running:
         process.stdin.close()
         process.stdin = None
@@ -66,7 +68,9 @@ def keep(commands, **changes):
     commands.trials.mkdir(exist_ok=True)
     end = (trial["window"] or {}).get("to") or trial["created_at"]
     digits = "".join(filter(str.isdigit, end)).ljust(20, "0")
-    (commands.trials / f"{digits[:8]}T{digits[8:20]}Z-{trial['id']}.json").write_text(json.dumps(trial))
+    (commands.trials / f"{digits[:8]}T{digits[8:20]}Z-{trial['id']}.json").write_text(
+        json.dumps(trial)
+    )
 
 
 # A folder.
@@ -74,15 +78,23 @@ def keep(commands, **changes):
 
 @pytest.mark.parametrize("before", ["", WITHOUT_LINKS], ids=["links", "no links"])
 def test_fifty_processes_at_once_keep_fifty_trials(commands, before):
-    write_at_once(commands, commands.trials, [(f"t{number}", number * 1000) for number in range(50)], before)
+    write_at_once(
+        commands, commands.trials, [(f"t{number}", number * 1000) for number in range(50)], before
+    )
     trials = history(commands, "--last", "100")
-    assert {trial["id"]: len(trial["padding"]) for trial in trials} == {f"t{n}": n * 1000 for n in range(50)}
-    assert [name for name in commands.kept() if not name.endswith(".json")] == ([".lock"] if before else [])
+    assert {trial["id"]: len(trial["padding"]) for trial in trials} == {
+        f"t{n}": n * 1000 for n in range(50)
+    }
+    assert [name for name in commands.kept() if not name.endswith(".json")] == (
+        [".lock"] if before else []
+    )
 
 
 @pytest.mark.parametrize("before", ["", WITHOUT_LINKS], ids=["links", "no links"])
 def test_of_fifty_processes_with_one_trial_one_keeps_it(commands, before):
-    ended = write_at_once(commands, commands.trials, [("same", 100_000 + number) for number in range(50)], before)
+    ended = write_at_once(
+        commands, commands.trials, [("same", 100_000 + number) for number in range(50)], before
+    )
     (trial,) = history(commands)
     assert trial["id"] == "same"
     assert sum("is there already" in err for _, err, _ in ended) == 49
@@ -94,12 +106,17 @@ def test_of_fifty_processes_with_one_trial_one_keeps_it(commands, before):
 
 @pytest.mark.parametrize("before", ["", WITHOUT_LINKS], ids=["links", "no links"])
 def test_killed_at_any_moment_leaves_whole_trials_only(commands, before):
-    many = WRITE.replace("print(write", "\nfor n in range(10**6):\n  trial['id'] = f'{name}-{n}'\n  print(write")
+    many = WRITE.replace(
+        "print(write", "\nfor n in range(10**6):\n  trial['id'] = f'{name}-{n}'\n  print(write"
+    )
     rng = random.Random(0)
     told = set()
     for number in range(12):
         process = commands.python(
-            before + many.replace("))\n", "), flush=True)\n"), str(commands.trials), f"k{number}", "300000"
+            before + many.replace("))\n", "), flush=True)\n"),
+            str(commands.trials),
+            f"k{number}",
+            "300000",
         )
         process.stdin.close()
         process.stdin = None
@@ -150,7 +167,12 @@ def test_a_full_disk(commands):
 
 def test_a_file_in_the_folders_place_is_noticed_before_any_work(commands):
     commands.trials.write_text("mine")
-    assert_refused(commands.evaluate("--data", "/no/such/log.zip"), "TRIALS_URL", str(commands.trials), "is a file")
+    assert_refused(
+        commands.evaluate("--data", "/no/such/log.zip"),
+        "TRIALS_URL",
+        str(commands.trials),
+        "is a file",
+    )
     ended = commands.python(WRITE, str(commands.trials), "one", "1").communicate("", timeout=60)
     assert "Not a directory" in ended[1]
     assert commands.trials.read_text() == "mine"
@@ -176,7 +198,10 @@ def test_a_trial_has_the_originals_shape_and_is_strict_json(commands):
     (name,) = commands.kept()
     assert json.loads((commands.trials / name).read_text()) == trial
     assert "NaN" not in result.stdout
-    assert name == f"{trial['created_at'].replace('-', '').replace(':', '').replace('.', '')[:-1]}Z-{trial['id']}.json"
+    assert (
+        name
+        == f"{trial['created_at'].replace('-', '').replace(':', '').replace('.', '')[:-1]}Z-{trial['id']}.json"
+    )
 
 
 def test_each_trial_has_an_identity_of_its_own(commands):
@@ -192,7 +217,11 @@ def test_none_keeps_nothing(commands):
         assert "not kept" in result.stderr
     assert commands.kept() == []
     assert not (commands.project.path / "none").exists()
-    assert_refused(commands.run("history", env={"TRIALS_URL": "none"}), "TRIALS_URL", "set it to a folder or a URL")
+    assert_refused(
+        commands.run("history", env={"TRIALS_URL": "none"}),
+        "TRIALS_URL",
+        "set it to a folder or a URL",
+    )
 
 
 # Reading them back.
@@ -201,9 +230,19 @@ def test_none_keeps_nothing(commands):
 def test_trials_are_ordered_by_the_end_of_their_window_else_by_creation(commands):
     window = {"from": "2016-01-01T00:00:00Z"}
     keep(commands, id="c", created_at="2016-04-01T00:00:00.000000Z")
-    keep(commands, id="b", created_at="2026-01-01T00:00:00.000000Z", window={**window, "to": "2016-03-01T00:00:00Z"})
+    keep(
+        commands,
+        id="b",
+        created_at="2026-01-01T00:00:00.000000Z",
+        window={**window, "to": "2016-03-01T00:00:00Z"},
+    )
     keep(commands, id="d", created_at="2016-04-01T00:00:00.000001Z", window={**window, "to": None})
-    keep(commands, id="a", created_at="2026-02-01T00:00:00.000000Z", window={**window, "to": "2016-02-01T00:00:00.5Z"})
+    keep(
+        commands,
+        id="a",
+        created_at="2026-02-01T00:00:00.000000Z",
+        window={**window, "to": "2016-02-01T00:00:00.5Z"},
+    )
     assert [trial["id"] for trial in history(commands)] == ["a", "b", "c", "d"]
     assert [trial["id"] for trial in history(commands, "--last", "2")] == ["c", "d"]
 
@@ -240,7 +279,9 @@ def test_what_is_no_trial_is_named_and_left_out(commands):
         ]
     ):
         commands.trials.mkdir(exist_ok=True)
-        (commands.trials / f"20260103T000000000000Z-bad{number}.json").write_bytes(content.encode("latin-1"))
+        (commands.trials / f"20260103T000000000000Z-bad{number}.json").write_bytes(
+            content.encode("latin-1")
+        )
     (commands.trials / "20260103T000000000000Z-folder.json").mkdir()
     (commands.trials / "notes.json").write_text("{}")  # none of ours: not even looked at
     keep(commands, id="good", data={"num_obs": 10**400, "metrics": {"MAE": None}})
@@ -251,7 +292,10 @@ def test_what_is_no_trial_is_named_and_left_out(commands):
         assert len(result.stdout.splitlines()) == (1 if arguments else 2)
         warnings = result.stderr.splitlines()
         assert len(warnings) == 13
-        assert all("cannot be read as a trial" in line and str(commands.trials) in line for line in warnings)
+        assert all(
+            "cannot be read as a trial" in line and str(commands.trials) in line
+            for line in warnings
+        )
 
 
 def test_only_the_last_are_read(commands):
@@ -289,7 +333,9 @@ def test_a_history_of_ten_thousand_trials(commands):
 def commands_with_s3fs(installed, tmp_path_factory) -> Iterator[Commands]:
     lender = installed(*existing("3"))
     project = lend_environment(bake(tmp_path_factory.mktemp("s3fs")), lender)
-    version = project.run(project.python, "-c", "import fsspec; print(fsspec.__version__)").stdout.strip()
+    version = project.run(
+        project.python, "-c", "import fsspec; print(fsspec.__version__)"
+    ).stdout.strip()
     uv("pip", "install", "--quiet", "--python", project.python, f"s3fs=={version}")
     commands = Commands(project)
     yield commands
@@ -322,9 +368,7 @@ def test_trials_in_a_store(stored, tmp_path):
 
 def test_of_many_processes_with_one_trial_in_a_store_one_keeps_it(stored, tmp_path):
     # Each has looked, and found nothing there, before any of them writes: only the store can decide.
-    blind = (
-        "import s3fs\nasync def exists(self, path, **options):\n    return False\ns3fs.S3FileSystem._exists = exists\n"
-    )
+    blind = "import s3fs\nasync def exists(self, path, **options):\n    return False\ns3fs.S3FileSystem._exists = exists\n"
     place = f"s3://store/{tmp_path.name}"
     ended = write_at_once(stored, place, [("same", 100_000 + number) for number in range(8)], blind)
     assert sum("is there already" in err for _, err, _ in ended) == 7
@@ -349,15 +393,25 @@ def test_what_is_no_trial_in_a_store(stored, tmp_path, s3):
 
 def test_a_bucket_that_is_not_there(stored):
     place = "s3://no-such-bucket/trials"
-    assert_refused(stored.evaluate("--data", "sample", env={"TRIALS_URL": place}), "TRIALS_URL", place, "bucket")
+    assert_refused(
+        stored.evaluate("--data", "sample", env={"TRIALS_URL": place}),
+        "TRIALS_URL",
+        place,
+        "bucket",
+    )
 
 
 def test_a_store_that_cannot_be_reached(stored):
     env = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "TRIALS_URL": "s3://store/trials"}
     assert_refused(
-        stored.evaluate("--data", "sample", env=env), "TRIALS_URL", "s3://store/trials", "http://127.0.0.1:9"
+        stored.evaluate("--data", "sample", env=env),
+        "TRIALS_URL",
+        "s3://store/trials",
+        "http://127.0.0.1:9",
     )
-    assert_refused(stored.run("history", env=env), "TRIALS_URL", "s3://store/trials", "http://127.0.0.1:9")
+    assert_refused(
+        stored.run("history", env=env), "TRIALS_URL", "s3://store/trials", "http://127.0.0.1:9"
+    )
 
 
 def test_a_store_whose_package_is_missing_is_noticed_before_any_work(commands):

@@ -49,7 +49,9 @@ def scaffold(folder: Path) -> Path:
     project = folder / SLUG
     if project.exists():
         if not (folder / ".demo").exists():
-            raise DemoError(f"{project} is there, and no demo made it; take another folder: make demo DEMO_DIR=...")
+            raise DemoError(
+                f"{project} is there, and no demo made it; take another folder: make demo DEMO_DIR=..."
+            )
         shutil.rmtree(project)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".demo").touch()
@@ -59,14 +61,18 @@ def scaffold(folder: Path) -> Path:
 
 
 @contextmanager
-def background(command: list[str], project: Path, log: Path, ready: str, keep: bool) -> Iterator[int]:
+def background(
+    command: list[str], project: Path, log: Path, ready: str, keep: bool
+) -> Iterator[int]:
     """Run a long-lived command until the block ends, or, with `keep`, beyond it; wait until its log says `ready`.
 
     Raises:
         DemoError: When it ends, or is not ready in time; with the end of its log.
     """
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=project, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=project, stdout=output, stderr=output, start_new_session=True
+        )
     kept = False
     try:
         deadline = time.monotonic() + SECONDS_TO_START
@@ -111,19 +117,27 @@ def demo(folder: Path, data: str, keep: bool) -> None:
     """
     if data and data != "sample" and "://" not in data:
         if not Path(data).expanduser().exists():
-            raise DemoError(f"DATA: there is no {data}; give a path, a URL, or DATA=sample for synthetic tickets")
+            raise DemoError(
+                f"DATA: there is no {data}; give a path, a URL, or DATA=sample for synthetic tickets"
+            )
         data = str(Path(data).expanduser().resolve())
     say(f"Scaffolding the default project into {folder / SLUG}")
     project = scaffold(folder)
     command = str(project / ".venv" / "bin" / SLUG)
     others = ("BASE_URL", "TRIALS_URL", "DATA_URL", "GIT_BLOCK")
-    for name in [name for name in os.environ if name.startswith(("PREFECT_", "SATURN_")) or name in others]:
+    for name in [
+        name for name in os.environ if name.startswith(("PREFECT_", "SATURN_")) or name in others
+    ]:
         del os.environ[name]
     # A home of its own for Prefect, and a cache: the demo leaves nothing in the user's.
     os.environ.update(PREFECT_HOME=str(folder / "prefect"), CACHE_DIR=str(folder / "cache"))
     os.environ["PREFECT_WORKER_QUERY_SECONDS"] = "2"
     say("Installing its locked requirements (about 600 MB the first time)")
-    run(["make", "--no-print-directory", "setup"], project, "the requirements could not be installed")
+    run(
+        ["make", "--no-print-directory", "setup"],
+        project,
+        "the requirements could not be installed",
+    )
     say("Evaluating the model, without Prefect")
     problem = "the model could not be evaluated; without the download, `make demo DATA=sample` takes synthetic tickets"
     arguments = ["--data", data] if data else []
@@ -137,17 +151,25 @@ def demo(folder: Path, data: str, keep: bool) -> None:
         say("Registering the flow, with its schedule")
         run([command, "register"], project, "the flow could not be registered")
         say("Starting a worker, and a quick run")
-        running.enter_context(background([command, "worker"], project, worker_log, "started!", keep=False))
+        running.enter_context(
+            background([command, "worker"], project, worker_log, "started!", keep=False)
+        )
         parameters = ["--param", f"data={data}"] if data else []
-        page = run([command, "run", "--watch", *parameters], project, "the run did not complete").strip()
+        page = run(
+            [command, "run", "--watch", *parameters], project, "the run did not complete"
+        ).strip()
         say("The trial that the run has kept, and the one before it")
         print(run([command, "history", "--last", "2"], project, "history failed"), end="")
         print(f"\nThe run's page: {page}")
         if keep:
-            print(f"The server stays up. To stop it: kill {server}. For the project's commands to find it:")
+            print(
+                f"The server stays up. To stop it: kill {server}. For the project's commands to find it:"
+            )
             print(f"    export PREFECT_API_URL=http://127.0.0.1:{port}/api")
         else:
-            print("It goes with the server, which ends now; `make demo KEEP=1` leaves that up to look at.")
+            print(
+                "It goes with the server, which ends now; `make demo KEEP=1` leaves that up to look at."
+            )
     print(f"The project stays in {project}; its README.md says the rest.")
 
 

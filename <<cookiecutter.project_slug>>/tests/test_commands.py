@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from << cookiecutter.package_name >> import __main__ as command_line
-from << cookiecutter.package_name >>.trials import write_trial_summary
+from << cookiecutter.package_name >> import cli as command_line
+from << cookiecutter.package_name >>.evaluation.store import write_trial_summary
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from << cookiecutter.package_name >>.data import get_target, get_ticket_data_bat
 from << cookiecutter.package_name >>.errors import InputError
 from << cookiecutter.package_name >>.model import predict
 from << cookiecutter.package_name >>.pipeline import run_trial
-from << cookiecutter.package_name >>.sample import make_log
-from << cookiecutter.package_name >>.selection import make_selection
+from << cookiecutter.package_name >>.incident_log.sample import make_log
+from << cookiecutter.package_name >>.evaluation.selection import make_selection
 
 
 def test_a_batch_has_the_tickets_that_were_asked_for():

@@ -10,9 +10,9 @@ import pytest
 
 from << cookiecutter.package_name >> import pipeline
 from << cookiecutter.package_name >>.errors import InputError
-from << cookiecutter.package_name >>.evaluation import evaluate_model, get_trial_id
-from << cookiecutter.package_name >>.selection import make_selection
-from << cookiecutter.package_name >>.trials import read_trials, write_trial_summary
+from << cookiecutter.package_name >>.evaluation.metrics import evaluate_model, get_trial_id
+from << cookiecutter.package_name >>.evaluation.selection import make_selection
+from << cookiecutter.package_name >>.evaluation.store import read_trials, write_trial_summary
 
 
 @pytest.fixture

@@ -46,7 +46,9 @@ class FileServer(LoopbackServer):
         class Handler(QuietHandler):
             def do_GET(self) -> None:  # noqa: N802  the name that http.server calls
                 path = self.path.partition("?")[0]
-                outer.requests.append((path, {name.lower(): value for name, value in self.headers.items()}))
+                outer.requests.append(
+                    (path, {name.lower(): value for name, value in self.headers.items()})
+                )
                 answers = outer.answers.get(path) or [Answer(b"no such page", status=404)]
                 outer._answer(self, answers.pop(0) if len(answers) > 1 else answers[0])
 
@@ -71,7 +73,10 @@ class FileServer(LoopbackServer):
             return
         request.send_response(304 if unchanged else answer.status)
         request.send_header("Connection", "close")
-        for name, value in {**answer.headers, **({"ETag": answer.etag} if answer.etag else {})}.items():
+        for name, value in {
+            **answer.headers,
+            **({"ETag": answer.etag} if answer.etag else {}),
+        }.items():
             request.send_header(name, value)
         if answer.chunked:
             request.send_header("Transfer-Encoding", "chunked")

@@ -15,7 +15,9 @@ class LoopbackServer:
     def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self.thread = threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
 
     @property
     def url(self) -> str:
@@ -39,7 +41,13 @@ class QuietHandler(BaseHTTPRequestHandler):
     def log_message(self, *_arguments: object) -> None:
         pass
 
-    def answer(self, status: int, content: bytes = b"", content_type: str = "application/json", **headers: str) -> None:
+    def answer(
+        self,
+        status: int,
+        content: bytes = b"",
+        content_type: str = "application/json",
+        **headers: str,
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))
@@ -85,7 +93,9 @@ class StandIn(LoopbackServer):
         self.spare = 0
         self.left = threading.Event()
 
-    def respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes, str]:
+    def respond(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, bytes, str]:
         """Answer a request with a status, a body and the body's media type."""
         raise NotImplementedError
 

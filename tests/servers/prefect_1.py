@@ -35,9 +35,21 @@ TABLES: dict[str, dict[str, str]] = {
         "description": "String",
         "flows": "[flow.project_id]",
     },
-    "flow_group": {"id": "UUID", "tenant_id": "UUID", "name": "String", "labels": "JSON", "settings": "JSON"},
+    "flow_group": {
+        "id": "UUID",
+        "tenant_id": "UUID",
+        "name": "String",
+        "labels": "JSON",
+        "settings": "JSON",
+    },
     "flow": {
-        **{"id": "UUID", "tenant_id": "UUID", "project_id": "UUID", "flow_group_id": "UUID", "created": "DateTime"},
+        **{
+            "id": "UUID",
+            "tenant_id": "UUID",
+            "project_id": "UUID",
+            "flow_group_id": "UUID",
+            "created": "DateTime",
+        },
         **{"name": "String", "version": "Int", "version_group_id": "String", "archived": "Boolean"},
         **{"core_version": "String", "is_schedule_active": "Boolean", "description": "String"},
         **dict.fromkeys(("settings", "run_config", "storage", "environment"), "JSON"),
@@ -54,14 +66,35 @@ TABLES: dict[str, dict[str, str]] = {
         "max_retries": "Int",
     },
     "edge": {
-        **{"id": "UUID", "flow_id": "UUID", "upstream_task_id": "UUID", "downstream_task_id": "UUID"},
+        **{
+            "id": "UUID",
+            "flow_id": "UUID",
+            "upstream_task_id": "UUID",
+            "downstream_task_id": "UUID",
+        },
         **{"key": "String", "mapped": "Boolean"},
     },
     "flow_run": {
-        **{"id": "UUID", "tenant_id": "UUID", "flow_id": "UUID", "name": "String", "version": "Int", "state": "String"},
-        **dict.fromkeys(("serialized_state", "parameters", "context", "labels", "run_config"), "JSON"),
-        **dict.fromkeys(("state_start_time", "scheduled_start_time", "updated", "heartbeat"), "DateTime"),
-        **{"auto_scheduled": "Boolean", "idempotency_key": "String", "agent_id": "UUID", "flow": "flow.flow_id"},
+        **{
+            "id": "UUID",
+            "tenant_id": "UUID",
+            "flow_id": "UUID",
+            "name": "String",
+            "version": "Int",
+            "state": "String",
+        },
+        **dict.fromkeys(
+            ("serialized_state", "parameters", "context", "labels", "run_config"), "JSON"
+        ),
+        **dict.fromkeys(
+            ("state_start_time", "scheduled_start_time", "updated", "heartbeat"), "DateTime"
+        ),
+        **{
+            "auto_scheduled": "Boolean",
+            "idempotency_key": "String",
+            "agent_id": "UUID",
+            "flow": "flow.flow_id",
+        },
         **{
             "task_runs": "[task_run.flow_run_id]",
             "states": "[flow_run_state.flow_run_id]",
@@ -73,7 +106,13 @@ TABLES: dict[str, dict[str, str]] = {
         **{"serialized_state": "JSON", "timestamp": "DateTime"},
     },
     "task_run": {
-        **{"id": "UUID", "tenant_id": "UUID", "flow_run_id": "UUID", "task_id": "UUID", "map_index": "Int"},
+        **{
+            "id": "UUID",
+            "tenant_id": "UUID",
+            "flow_run_id": "UUID",
+            "task_id": "UUID",
+            "map_index": "Int",
+        },
         **{"name": "String", "version": "Int", "state": "String", "serialized_state": "JSON"},
         **{
             "state_start_time": "DateTime",
@@ -133,9 +172,28 @@ input write_run_log_input { flow_run_id: UUID! task_run_id: UUID timestamp: Date
   level: log_level info: JSON }
 """
 SCALARS = ("UUID", "String", "Int", "Boolean", "DateTime", "JSON", "log_level")
-FINISHED = {"Success", "Failed", "Cancelled", "Skipped", "Mapped", "Cached", "TriggerFailed", "TimedOut", "Finished"}
+FINISHED = {
+    "Success",
+    "Failed",
+    "Cancelled",
+    "Skipped",
+    "Mapped",
+    "Cached",
+    "TriggerFailed",
+    "TimedOut",
+    "Finished",
+}
 SCHEDULED = {"Scheduled", "Retrying", "Queued", "Resume", "Paused"}
-STATES = {*FINISHED, *SCHEDULED, "Pending", "Submitted", "Running", "Cancelling", "Looped", "ClientFailed"}
+STATES = {
+    *FINISHED,
+    *SCHEDULED,
+    "Pending",
+    "Submitted",
+    "Running",
+    "Cancelling",
+    "Looped",
+    "ClientFailed",
+}
 
 
 def make_schema() -> GraphQLSchema:
@@ -149,7 +207,9 @@ def make_schema() -> GraphQLSchema:
         fields, conditions, orders = [], [], []
         for column, kind in columns.items():
             other = kind.strip("[]").partition(".")[0]
-            conditions.append(f"{column}: {other}_bool_exp" if "." in kind else f"{column}: {kind}_comparison_exp")
+            conditions.append(
+                f"{column}: {other}_bool_exp" if "." in kind else f"{column}: {kind}_comparison_exp"
+            )
             if kind.startswith("["):
                 fields.append(f"{column}{_arguments(other)}: [{other}!]!")
             else:
@@ -161,7 +221,10 @@ def make_schema() -> GraphQLSchema:
             f"input {own} {{ _and: [{own}!] _or: [{own}!] _not: {own} {' '.join(conditions)} }}",
             f"input {table}_order_by {{ {' '.join(orders)} }}",
         ]
-        queries += [f"{table}{_arguments(table)}: [{table}!]!", f"{table}_by_pk(id: UUID!): {table}"]
+        queries += [
+            f"{table}{_arguments(table)}: [{table}!]!",
+            f"{table}_by_pk(id: UUID!): {table}",
+        ]
     for entry in MUTATIONS.replace("\n ", " ").strip().splitlines():
         name, given, result = (part.strip() for part in entry.split("|"))
         parts += [f"input {name}_input {{ {given} }}", f"type {name}_payload {{ {result} }}"]
@@ -209,7 +272,9 @@ class PrefectAPI(StandIn):
         self._lock = threading.RLock()
         self._schema = make_schema()
         slugs = (
-            dict.fromkeys(slug for tenants in keys.values() for slug in tenants) if keys is not None else ["default"]
+            dict.fromkeys(slug for tenants in keys.values() for slug in tenants)
+            if keys is not None
+            else ["default"]
         )
         for slug in slugs:
             self._insert("tenant", name=slug.title(), slug=slug)
@@ -230,13 +295,17 @@ class PrefectAPI(StandIn):
 
     # ---- what arrives
 
-    def respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes, str]:
+    def respond(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, bytes, str]:
         if method != "POST" or path not in ("/", "/graphql"):
             return as_json(404, {"message": "Not Found"})
         try:
             request = json.loads(body)
             variables = (
-                json.loads(request["variables"]) if isinstance(request["variables"], str) else request["variables"]
+                json.loads(request["variables"])
+                if isinstance(request["variables"], str)
+                else request["variables"]
             )
             document = parse(request["query"])
         except (ValueError, KeyError, TypeError, GraphQLError) as error:
@@ -248,22 +317,40 @@ class PrefectAPI(StandIn):
         problems = validate(self._schema, document)
         if problems:
             code = {"code": "GRAPHQL_VALIDATION_FAILED"}
-            return as_json(400, {"errors": [{"message": problem.message, "extensions": code} for problem in problems]})
-        context = {"tenant": tenant, "default": None if default == "token" else default, "headers": headers}
+            return as_json(
+                400,
+                {
+                    "errors": [
+                        {"message": problem.message, "extensions": code} for problem in problems
+                    ]
+                },
+            )
+        context = {
+            "tenant": tenant,
+            "default": None if default == "token" else default,
+            "headers": headers,
+        }
         with self._lock:
-            result = graphql_sync(self._schema, request["query"], variable_values=variables, context_value=context)
+            result = graphql_sync(
+                self._schema, request["query"], variable_values=variables, context_value=context
+            )
         answer: dict[str, Any] = {"data": result.data}
         if result.errors:
             answer["errors"] = [
                 {
                     "message": error.message,
                     "path": error.path,
-                    "extensions": {"code": getattr(error.original_error, "code", "INTERNAL_SERVER_ERROR")},
+                    "extensions": {
+                        "code": getattr(error.original_error, "code", "INTERNAL_SERVER_ERROR")
+                    },
                 }
                 for error in result.errors
             ]
         # A document whose variables do not fit is never begun: those have no path.
-        return as_json(400 if result.errors and result.data is None and not result.errors[0].path else 200, answer)
+        return as_json(
+            400 if result.errors and result.data is None and not result.errors[0].path else 200,
+            answer,
+        )
 
     def _authorize(self, headers: Mapping[str, str]) -> tuple[str | None, str | None]:
         """The tenant that is asked about, and the key's own."""
@@ -283,7 +370,9 @@ class PrefectAPI(StandIn):
 
     def _by_pk(self, table: str) -> Any:
         def resolve(_: Any, info: Any, id: str) -> Row | None:  # noqa: A002  Hasura's name
-            return next((row for row in self._visible(table, info.context) if row["id"] == id), None)
+            return next(
+                (row for row in self._visible(table, info.context) if row["id"] == id), None
+            )
 
         return resolve
 
@@ -296,8 +385,12 @@ class PrefectAPI(StandIn):
     def _relation(self, kind: str) -> Any:
         other, _, key = kind.strip("[]").partition(".")
         if kind.startswith("["):
-            return lambda row, _, **arguments: self._select(other, self._related(row, kind), **arguments)
-        return lambda row, _: next((found for found in self.tables[other] if found["id"] == row[key]), None)
+            return lambda row, _, **arguments: self._select(
+                other, self._related(row, kind), **arguments
+            )
+        return lambda row, _: next(
+            (found for found in self.tables[other] if found["id"] == row[key]), None
+        )
 
     def _related(self, row: Row, kind: str) -> list[Row]:
         other, _, key = kind.strip("[]").partition(".")
@@ -322,10 +415,17 @@ class PrefectAPI(StandIn):
         return {row["id"] for row in self.tables["tenant"] if row["slug"] in self.keys[key]}
 
     def _select(
-        self, table: str, rows: list[Row], where: Row | None = None, order_by: Any = (), limit: int | None = None
+        self,
+        table: str,
+        rows: list[Row],
+        where: Row | None = None,
+        order_by: Any = (),
+        limit: int | None = None,
     ) -> list[Row]:
         found = [row for row in rows if self._matches(table, row, where or {})]
-        for column, direction in [pair for order in reversed(order_by or []) for pair in order.items()]:
+        for column, direction in [
+            pair for order in reversed(order_by or []) for pair in order.items()
+        ]:
             found.sort(key=lambda row, column=column: row[column], reverse=direction == "desc")  # type: ignore[misc]
         return found[:limit]
 
@@ -340,7 +440,9 @@ class PrefectAPI(StandIn):
             elif "." in TABLES[table][name]:
                 kind = TABLES[table][name]
                 other = kind.strip("[]").partition(".")[0]
-                fits = any(self._matches(other, found, wanted) for found in self._related(row, kind))
+                fits = any(
+                    self._matches(other, found, wanted) for found in self._related(row, kind)
+                )
             else:
                 fits = all(_compare(row.get(name), how, value) for how, value in wanted.items())
             if not fits:
@@ -389,7 +491,10 @@ class PrefectAPI(StandIn):
             flow = json.loads(gzip.decompress(base64.b64decode(given["serialized_flow"])))
         except (OSError, ValueError) as error:
             raise Refused("Unable to decompress serialized flow") from error
-        if not {"name", "parameters", "schedule", "storage", "run_config", "__version__"} <= flow.keys():
+        if (
+            not {"name", "parameters", "schedule", "storage", "run_config", "__version__"}
+            <= flow.keys()
+        ):
             raise Refused("Invalid flow")
         project = self._get("project", given["project_id"], context)
         key = given.get("idempotency_key")
@@ -397,7 +502,10 @@ class PrefectAPI(StandIn):
             row
             for row in self._visible("flow", context)
             if (row["version_group_id"] == given.get("version_group_id"))
-            or (not given.get("version_group_id") and (row["project_id"], row["name"]) == (project["id"], flow["name"]))
+            or (
+                not given.get("version_group_id")
+                and (row["project_id"], row["name"]) == (project["id"], flow["name"])
+            )
         ]
         if versions:
             group = self._get("flow_group", versions[-1]["flow_group_id"], context)
@@ -407,9 +515,15 @@ class PrefectAPI(StandIn):
             group["settings"]["idempotency_key"] = key
         else:
             name = given.get("version_group_id") or str(uuid.uuid4())
-            settings = {"heartbeat_enabled": True, "lazarus_enabled": True, "version_locking_enabled": True}
+            settings = {
+                "heartbeat_enabled": True,
+                "lazarus_enabled": True,
+                "version_locking_enabled": True,
+            }
             settings["idempotency_key"] = key
-            group = self._insert("flow_group", tenant_id=context["tenant"], name=name, settings=settings)
+            group = self._insert(
+                "flow_group", tenant_id=context["tenant"], name=name, settings=settings
+            )
         for row in versions:
             if not row["archived"]:
                 self.do_archive_flow({"flow_id": row["id"]}, context)
@@ -417,10 +531,26 @@ class PrefectAPI(StandIn):
             "flow",
             **{
                 name: flow.get(name)
-                for name in ("name", "parameters", "schedule", "storage", "run_config", "environment")
+                for name in (
+                    "name",
+                    "parameters",
+                    "schedule",
+                    "storage",
+                    "run_config",
+                    "environment",
+                )
             },
-            **{"tenant_id": context["tenant"], "project_id": project["id"], "flow_group_id": group["id"]},
-            **{"created": now(), "version": len(versions) + 1, "version_group_id": group["name"], "archived": False},
+            **{
+                "tenant_id": context["tenant"],
+                "project_id": project["id"],
+                "flow_group_id": group["id"],
+            },
+            **{
+                "created": now(),
+                "version": len(versions) + 1,
+                "version_group_id": group["name"],
+                "archived": False,
+            },
             **{
                 "core_version": flow["__version__"],
                 "is_schedule_active": False,
@@ -446,7 +576,11 @@ class PrefectAPI(StandIn):
             ends = [edge[end]["slug"] for end in ("upstream_task", "downstream_task")]
             if not ids.keys() >= set(ends):
                 raise Refused(f"Edges refer to tasks that are not registered: {ends}")
-            row = {"upstream_task_id": ids[ends[0]], "downstream_task_id": ids[ends[1]], "key": edge["key"]}
+            row = {
+                "upstream_task_id": ids[ends[0]],
+                "downstream_task_id": ids[ends[1]],
+                "key": edge["key"],
+            }
             if not any(row.items() <= other.items() for other in known):
                 self._insert("edge", flow_id=flow["id"], mapped=edge["mapped"], **row)
         return {"success": True}
@@ -458,7 +592,11 @@ class PrefectAPI(StandIn):
         flow["is_schedule_active"] = True
         for clock in (flow["schedule"] or {"clocks": []})["clocks"]:
             every = timedelta(microseconds=clock["interval"])
-            first = parse_time(clock["start_date"]["dt"]) if clock["start_date"] else datetime(2019, 1, 1, tzinfo=UTC)
+            first = (
+                parse_time(clock["start_date"]["dt"])
+                if clock["start_date"]
+                else datetime(2019, 1, 1, tzinfo=UTC)
+            )
             passed = math.floor((now() - first) / every)
             for number in range(1, 4):
                 start = first + (passed + number) * every
@@ -487,14 +625,20 @@ class PrefectAPI(StandIn):
             if run["auto_scheduled"] and run["state"] == "Scheduled":
                 self.tables["flow_run"].remove(run)
                 for table in ("task_run", "flow_run_state"):
-                    self.tables[table] = [row for row in self.tables[table] if row["flow_run_id"] != run["id"]]
+                    self.tables[table] = [
+                        row for row in self.tables[table] if row["flow_run_id"] != run["id"]
+                    ]
 
     def do_create_flow_run(self, given: Row, context: Row) -> Row:
         if given.get("flow_id"):
             flow = self._get("flow", given["flow_id"], context)
         else:
             group = given.get("version_group_id")
-            flows = [f for f in self._visible("flow", context) if f["version_group_id"] == group and not f["archived"]]
+            flows = [
+                f
+                for f in self._visible("flow", context)
+                if f["version_group_id"] == group and not f["archived"]
+            ]
             if not flows:
                 raise Refused(f"Version group {group} has no unarchived flows.")
             flow = flows[-1]
@@ -508,7 +652,9 @@ class PrefectAPI(StandIn):
             if key and run["idempotency_key"] == key:
                 return run
         parameters = given.get("parameters") or {}
-        missing = {parameter["name"] for parameter in flow["parameters"] if parameter["required"]} - parameters.keys()
+        missing = {
+            parameter["name"] for parameter in flow["parameters"] if parameter["required"]
+        } - parameters.keys()
         if missing:
             raise Refused(f"Required parameters were not supplied: {missing}")
         run_config = given.get("run_config") or flow["run_config"]
@@ -526,11 +672,24 @@ class PrefectAPI(StandIn):
                 "name": given.get("flow_run_name") or f"run-{uuid.uuid4().hex[:6]}",
                 "context": given.get("context") or {},
             },
-            **{"labels": sorted((run_config["labels"] or []) if labels is None else labels), "version": 0},
-            **{"scheduled_start_time": start, "auto_scheduled": auto_scheduled, "idempotency_key": key},
+            **{
+                "labels": sorted((run_config["labels"] or []) if labels is None else labels),
+                "version": 0,
+            },
+            **{
+                "scheduled_start_time": start,
+                "auto_scheduled": auto_scheduled,
+                "idempotency_key": key,
+            },
         )
-        self._set_flow_run_state(run, {"type": "Pending", "message": "Flow run created", "__version__": VERSION})
-        scheduled = {"type": "Scheduled", "message": "Flow run scheduled.", "start_time": start.isoformat()}
+        self._set_flow_run_state(
+            run, {"type": "Pending", "message": "Flow run created", "__version__": VERSION}
+        )
+        scheduled = {
+            "type": "Scheduled",
+            "message": "Flow run scheduled.",
+            "start_time": start.isoformat(),
+        }
         self._set_flow_run_state(run, {**scheduled, "__version__": VERSION})
         for task in self._related(flow, "[task.flow_id]"):
             self._task_run(run, task, -1)
@@ -540,14 +699,23 @@ class PrefectAPI(StandIn):
         pending = {"type": "Pending", "message": "Task run created", "__version__": VERSION}
         return self._insert(
             "task_run",
-            **{"tenant_id": run["tenant_id"], "flow_run_id": run["id"], "task_id": task["id"], "map_index": map_index},
+            **{
+                "tenant_id": run["tenant_id"],
+                "flow_run_id": run["id"],
+                "task_id": task["id"],
+                "map_index": map_index,
+            },
             **{"version": 0, "state": "Pending", "serialized_state": pending},
         )
 
     def do_cancel_flow_run(self, given: Row, context: Row) -> Row:
         run = self._get("flow_run", given["flow_run_id"], context)
         if run["state"] not in FINISHED:
-            kind, message = ("Cancelling", "cancelling") if run["state"] == "Running" else ("Cancelled", "cancelled")
+            kind, message = (
+                ("Cancelling", "cancelling")
+                if run["state"] == "Running"
+                else ("Cancelled", "cancelled")
+            )
             state = {"type": kind, "message": f"Flow run is {message}", "__version__": VERSION}
             self._set_flow_run_state(run, state)
         return run
@@ -559,7 +727,9 @@ class PrefectAPI(StandIn):
             if (found["task_id"], found["map_index"]) == (given["task_id"], index):
                 return found
         flow = self._get("flow", run["flow_id"], context)
-        tasks = [task for task in self._related(flow, "[task.flow_id]") if task["id"] == given["task_id"]]
+        tasks = [
+            task for task in self._related(flow, "[task.flow_id]") if task["id"] == given["task_id"]
+        ]
         if not tasks:
             raise Refused("Invalid task ID")
         return self._task_run(run, tasks[0], index)
@@ -588,7 +758,9 @@ class PrefectAPI(StandIn):
             _check_version(task_run, item)
             run = self._get("flow_run", task_run["flow_run_id"], context)
             if item["state"].get("type") == "Running" and run["state"] != "Running":
-                raise Refused(f"State update failed for task run ID {task_run['id']}: the flow run is not running.")
+                raise Refused(
+                    f"State update failed for task run ID {task_run['id']}: the flow run is not running."
+                )
             self._set_task_run_state(task_run, item["state"])
             results.append({"id": task_run["id"], "status": "SUCCESS"})
         return {"states": results}
@@ -623,7 +795,9 @@ class PrefectAPI(StandIn):
     def do_register_agent(self, given: Row, context: Row) -> Row:
         if given["tenant_id"] != context["tenant"]:
             raise Refused("Unauthorized tenant", "FORBIDDEN")
-        return self._insert("agent", **{name: given.get(name) for name in ("tenant_id", "name", "type", "labels")})
+        return self._insert(
+            "agent", **{name: given.get(name) for name in ("tenant_id", "name", "type", "labels")}
+        )
 
     def do_get_runs_in_queue(self, given: Row, context: Row) -> Row:
         for agent in self._visible("agent", context):
@@ -651,7 +825,10 @@ class Refused(Exception):  # noqa: N818  what the service does, not what fails i
 
 def _check_version(row: Row, item: Row) -> None:
     if item.get("version") is not None and item["version"] != row["version"]:
-        raise Refused(f"Version {item['version']} is not the present one, {row['version']}", "VERSION_LOCKING_ERROR")
+        raise Refused(
+            f"Version {item['version']} is not the present one, {row['version']}",
+            "VERSION_LOCKING_ERROR",
+        )
 
 
 def _set_state(row: Row, state: Row) -> None:
@@ -663,7 +840,9 @@ def _set_state(row: Row, state: Row) -> None:
     row["state"], row["version"] = kind, (row["version"] or 0) + 1
     row["state_start_time"] = parse_time(state["start_time"]) if state.get("start_time") else None
     # A client cannot read back a result that is null.
-    row["serialized_state"] = {name: value for name, value in state.items() if name != "_result" or value is not None}
+    row["serialized_state"] = {
+        name: value for name, value in state.items() if name != "_result" or value is not None
+    }
 
 
 def _compare(value: Any, how: str, wanted: Any) -> bool:

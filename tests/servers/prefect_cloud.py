@@ -16,7 +16,14 @@ import uuid
 
 from servers.loopback import LoopbackServer, QuietHandler
 
-HOP_BY_HOP = {"connection", "content-length", "host", "transfer-encoding", "accept-encoding", "authorization"}
+HOP_BY_HOP = {
+    "connection",
+    "content-length",
+    "host",
+    "transfer-encoding",
+    "accept-encoding",
+    "authorization",
+}
 
 
 class Recorder(LoopbackServer):
@@ -53,11 +60,17 @@ class Recorder(LoopbackServer):
         self.forward(handler, handler.path, body)
 
     def forward(self, handler: QuietHandler, path: str, body: bytes) -> None:
-        headers = {name: value for name, value in handler.headers.items() if name.lower() not in HOP_BY_HOP}
-        request = urllib.request.Request(self.target + path, body or None, headers, method=handler.command)
+        headers = {
+            name: value for name, value in handler.headers.items() if name.lower() not in HOP_BY_HOP
+        }
+        request = urllib.request.Request(
+            self.target + path, body or None, headers, method=handler.command
+        )
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
-                handler.answer(response.status, response.read(), response.headers.get("Content-Type", ""))
+                handler.answer(
+                    response.status, response.read(), response.headers.get("Content-Type", "")
+                )
         except urllib.error.HTTPError as error:
             handler.answer(error.code, error.read(), error.headers.get("Content-Type", ""))
 
@@ -83,9 +96,13 @@ class PrefectCloud(Recorder):
         if handler.headers.get("Authorization") != f"Bearer {self.key}":
             return handler.answer(401, b'{"detail": "Invalid authentication credentials"}')
         if handler.command == "GET" and path in ("/me/", "/me"):
-            return handler.answer(200, json.dumps({"id": str(uuid.uuid4()), "handle": "ann"}).encode())
+            return handler.answer(
+                200, json.dumps({"id": str(uuid.uuid4()), "handle": "ann"}).encode()
+            )
         if handler.command == "GET" and path == "/me/workspaces":
-            return handler.answer(200, json.dumps([*map(self._workspace, self.workspaces)]).encode())
+            return handler.answer(
+                200, json.dumps([*map(self._workspace, self.workspaces)]).encode()
+            )
         match = re.fullmatch(r"/accounts/([^/]+)/workspaces/([^/]+)(/.*)", path)
         if not match or match[3].startswith("/admin"):
             return handler.answer(404, b'{"detail": "Not Found"}')

@@ -39,7 +39,9 @@ class SaturnCloud(LoopbackServer):
         environment: What a machine of Saturn's has in its environment, with `python` and `pip` on PATH.
     """
 
-    def __init__(self, token: str, secrets: dict[str, str], machine: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, token: str, secrets: dict[str, str], machine: Path, environment: dict[str, str]
+    ) -> None:
         saturn = self
         self.token = token
         self.secrets = secrets
@@ -82,7 +84,9 @@ class SaturnCloud(LoopbackServer):
             recipe = self.deployments.get(found[1])
             return (200, recipe) if recipe else (404, {"message": "resource not found"})
         found = re.fullmatch(r"/api/deployments/([^/]+)(?:/(start|stop|restart))?", path)
-        recipe = found and next((r for r in self.deployments.values() if r["state"]["id"] == found[1]), None)
+        recipe = found and next(
+            (r for r in self.deployments.values() if r["state"]["id"] == found[1]), None
+        )
         if not recipe:
             return 404, {"message": "not found"}
         name = recipe["spec"]["name"]
@@ -139,7 +143,11 @@ class SaturnCloud(LoopbackServer):
         def on_machine(text: str) -> str:  # there is no container here: its home is a folder
             return text.replace(HOME, str(workspace))
 
-        environment = {**self.environment, "HOME": str(folder), **(spec.get("environment_variables") or {})}
+        environment = {
+            **self.environment,
+            "HOME": str(folder),
+            **(spec.get("environment_variables") or {}),
+        }
         for secret in spec.get("secrets") or []:
             assert secret["attachment_type"] == "environment_variable"
             environment[secret["location"]] = self.secrets[secret["name"]]
@@ -147,7 +155,9 @@ class SaturnCloud(LoopbackServer):
         for repository in spec.get("git_repositories") or []:
             assert repository["reference_type"] == "branch"
             branch, url = repository["reference"], repository["url"]
-            script.append(f"git clone -q --branch '{branch}' '{url}' '{on_machine(repository['path'])}'")
+            script.append(
+                f"git clone -q --branch '{branch}' '{url}' '{on_machine(repository['path'])}'"
+            )
         script.append(on_machine(spec.get("start_script") or ""))
         script.append(f"cd '{on_machine(spec['working_directory'])}'")
         script.append(f"exec {on_machine(spec['command'])}")

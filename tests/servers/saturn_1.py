@@ -33,20 +33,28 @@ class SaturnAPI(StandIn):
         self.flows: dict[str, dict[str, Any]] = {}
         super().__init__()
 
-    def respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes, str]:
+    def respond(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, bytes, str]:
         if headers.get("Authorization") != f"token {self.token}":
             return as_json(401, {"message": "Unauthorized"})
         if (method, path) == ("GET", "/api/info/servers"):
             return as_json(200, {"sizes": SIZES})
         if (method, path) == ("PUT", "/api/prefect_cloud/flows"):
             return self._put(body)
-        match = re.fullmatch(r"/api/prefect_cloud/flows/([^/]+)/(?:run_job_spec|([^/]+)/content)", path)
+        match = re.fullmatch(
+            r"/api/prefect_cloud/flows/([^/]+)/(?:run_job_spec|([^/]+)/content)", path
+        )
         flow = self.flows.get(match[1]) if match else None
         if not match or flow is None:
             return as_json(404, {"message": "Not Found"})
         version = match[2]
         if version is None:
-            return as_json(200, self._job(flow)) if method == "GET" else as_json(405, {"message": "Method Not Allowed"})
+            return (
+                as_json(200, self._job(flow))
+                if method == "GET"
+                else as_json(405, {"message": "Method Not Allowed"})
+            )
         if version not in flow["versions"]:
             return as_json(404, {"message": "Not Found"})
         if method == "POST":
@@ -66,7 +74,10 @@ class SaturnAPI(StandIn):
         known = FIELDS <= given.keys() <= FIELDS | {"instance_size"}
         if not known or not all(isinstance(value, str) for value in given.values()):
             return as_json(400, {"message": f"Expected {sorted(FIELDS)} as text"})
-        if not re.fullmatch("[0-9a-f]{64}", given["flow_hash"]) or given.get("instance_size", "medium") not in SIZES:
+        if (
+            not re.fullmatch("[0-9a-f]{64}", given["flow_hash"])
+            or given.get("instance_size", "medium") not in SIZES
+        ):
             return as_json(400, {"message": "Invalid flow_hash or instance_size"})
         for flow in self.flows.values():
             if flow["flow_hash"] == given["flow_hash"]:
@@ -76,7 +87,12 @@ class SaturnAPI(StandIn):
             self.flows[flow["id"]] = flow
         flow.update(given)
         flow["versions"].append(uuid.uuid4().hex)
-        answer = {"id": flow["id"], "flow_version_id": flow["versions"][-1], "image": IMAGE, "labels": LABELS}
+        answer = {
+            "id": flow["id"],
+            "flow_version_id": flow["versions"][-1],
+            "image": IMAGE,
+            "labels": LABELS,
+        }
         return as_json(200, answer)
 
     def _job(self, flow: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +106,9 @@ class SaturnAPI(StandIn):
         return {
             "apiVersion": "batch/v1",
             "kind": "Job",
-            "metadata": {"name": f"flow-{flow['id']}", "labels": {"saturncloud.io/flow": flow["id"]}},
+            "metadata": {
+                "name": f"flow-{flow['id']}",
+                "labels": {"saturncloud.io/flow": flow["id"]},
+            },
             "spec": {"backoffLimit": 0, "template": {"spec": pod}},
         }

@@ -35,7 +35,10 @@ step(
     "import everything else",
     lambda: [importlib.import_module(f"{package}.{name}") for name in ("__main__", "pipeline")],
 )
-pipeline, selection = sys.modules[f"{package}.pipeline"], importlib.import_module(f"{package}.selection")
+pipeline, selection = (
+    sys.modules[f"{package}.pipeline"],
+    importlib.import_module(f"{package}.selection"),
+)
 for name in (
     "get_ticket_data_batch",
     "get_target",

@@ -14,7 +14,12 @@ import zipfile
 from pathlib import Path
 
 library, log = sys.argv[1:]
-MEMBER, TIMES, TEXTS, FORMAT = "incident_event_log.csv", ["sys_updated_at", "closed_at"], ["priority"], "%d/%m/%Y %H:%M"
+MEMBER, TIMES, TEXTS, FORMAT = (
+    "incident_event_log.csv",
+    ["sys_updated_at", "closed_at"],
+    ["priority"],
+    "%d/%m/%Y %H:%M",
+)
 
 
 def inflate():
@@ -41,7 +46,10 @@ def with_polars():
     import polars as pl
 
     table = pl.read_csv(
-        inflate(), columns=[*TIMES, *TEXTS], null_values=["?"], schema_overrides=dict.fromkeys(TIMES, pl.String)
+        inflate(),
+        columns=[*TIMES, *TEXTS],
+        null_values=["?"],
+        schema_overrides=dict.fromkeys(TIMES, pl.String),
     )
     return table.with_columns(pl.col(name).str.to_datetime(FORMAT) for name in TIMES).height
 
@@ -49,7 +57,9 @@ def with_polars():
 def with_duckdb():
     import duckdb
 
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(
+        dir="/dev/shm" if Path("/dev/shm").is_dir() else None
+    ) as folder:
         file = Path(folder, MEMBER)
         file.write_bytes(inflate())  # it reads files only
         times = ", ".join(f"strptime({name}, '{FORMAT}') AS {name}" for name in TIMES)
@@ -61,12 +71,17 @@ def with_project():
     tables = importlib.import_module(f"{library}.tables")
     with tempfile.TemporaryDirectory() as cache:
         os.environ["CACHE_DIR"] = cache
-        return len(tables.read_csv(log, member=MEMBER, columns=TEXTS, times=TIMES, time_format=FORMAT))
+        return len(
+            tables.read_csv(log, member=MEMBER, columns=TEXTS, times=TIMES, time_format=FORMAT)
+        )
 
 
-work = {"inflate": inflate, "pyarrow": with_pyarrow, "polars": with_polars, "duckdb": with_duckdb}.get(
-    library, with_project
-)
+work = {
+    "inflate": inflate,
+    "pyarrow": with_pyarrow,
+    "polars": with_polars,
+    "duckdb": with_duckdb,
+}.get(library, with_project)
 work()  # imports, and threads that stay
 seconds = []
 for _ in range(5):

@@ -33,9 +33,15 @@ def run(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
         SystemExit: With the command's stderr, when it fails.
     """
     # Bytecode is kept, as on any user's machine.
-    merged = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    merged = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
     result = subprocess.run(
-        [str(part) for part in command], env={**merged, **(env or {})}, capture_output=True, text=True, check=False
+        [str(part) for part in command],
+        env={**merged, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if result.returncode:
         sys.exit(f"{' '.join(map(str, command))}\n{result.stdout}{result.stderr}")
@@ -51,7 +57,15 @@ def make_environment(name: str, *packages: str | Path) -> Path:
     """Make a virtual environment with bytecode for all of its packages; returns its Python."""
     folder = BUILD / name
     uv("venv", "--quiet", "--clear", "--python", sys.executable, folder)
-    uv("pip", "install", "--quiet", "--compile-bytecode", "--python", folder / "bin" / "python", *packages)
+    uv(
+        "pip",
+        "install",
+        "--quiet",
+        "--compile-bytecode",
+        "--python",
+        folder / "bin" / "python",
+        *packages,
+    )
     return folder / "bin" / "python"
 
 
@@ -75,7 +89,15 @@ def timed(*command: str | Path, env: Mapping[str, str] | None = None) -> float:
 def scaffold(template: Path) -> float:
     """How many seconds it takes to generate a project with all defaults, as a process."""
     with tempfile.TemporaryDirectory() as folder:
-        command = (sys.executable, "-m", "cookiecutter", template, "--no-input", "--output-dir", folder)
+        command = (
+            sys.executable,
+            "-m",
+            "cookiecutter",
+            template,
+            "--no-input",
+            "--output-dir",
+            folder,
+        )
         return timed(*command, env={"HOME": folder, "PREFECT_CONNECT": "never"})
 
 
@@ -96,11 +118,23 @@ def main() -> None:
     BUILD.mkdir(parents=True)
     project = Path(cookiecutter(str(ROOT), no_input=True, output_dir=str(BUILD)))
     ours = make_environment("ours", "--require-hashes", "-r", project / "requirements.txt")
-    uv("pip", "install", "--quiet", "--compile-bytecode", "--python", ours, "--no-deps", "-e", project)
+    uv(
+        "pip",
+        "install",
+        "--quiet",
+        "--compile-bytecode",
+        "--python",
+        ours,
+        "--no-deps",
+        "-e",
+        project,
+    )
     seeds = make_environment("seeds", "pandas<3", "numpy", "requests", "scikit-learn")
     readers = make_environment("readers", "pyarrow", "polars", "duckdb")
     pypackage = make_environment("pypackage", "cookiecutter-pypackage")
-    template = next(pypackage.parents[1].glob("lib/*/site-packages/cookiecutter_pypackage/template"))
+    template = next(
+        pypackage.parents[1].glob("lib/*/site-packages/cookiecutter_pypackage/template")
+    )
     empty = BUILD / "empty"
     (empty / "{{cookiecutter.name}}").mkdir(parents=True)
     (empty / "cookiecutter.json").write_text('{"name": "empty"}')
@@ -114,7 +148,9 @@ def main() -> None:
 
     def trial(cache: Path) -> float:
         start = NOW()
-        told = json.loads(run(ours, HERE / "project_trial.py", PACKAGE, log, env={"CACHE_DIR": str(cache)}))
+        told = json.loads(
+            run(ours, HERE / "project_trial.py", PACKAGE, log, env={"CACHE_DIR": str(cache)})
+        )
         if cache == warm:
             rest = NOW() - start - sum(told["steps"].values())
             steps.append({**told["steps"], "the rest: start and end of Python, ...": rest})
@@ -127,12 +163,21 @@ def main() -> None:
 
     def evaluate() -> float:
         with tempfile.TemporaryDirectory() as trials:
-            command = (ours.parent / "ticket-model-evaluation", "evaluate", "--data", log, "--trials", trials)
+            command = (
+                ours.parent / "ticket-model-evaluation",
+                "evaluate",
+                "--data",
+                log,
+                "--trials",
+                trials,
+            )
             return timed(*command, env={"CACHE_DIR": str(warm)})
 
     trial(warm)  # fills the cache
     steps.clear()
-    trials = alternate(options.times, seed=seed_trial, cold=lambda: trial(cold), warm=lambda: trial(warm))
+    trials = alternate(
+        options.times, seed=seed_trial, cold=lambda: trial(cold), warm=lambda: trial(warm)
+    )
     read = alternate(
         options.times,
         ours=lambda: reading(ours, PACKAGE),
@@ -147,7 +192,8 @@ def main() -> None:
         imports=lambda: timed(ours, "-c", "import pandas, sklearn.metrics"),
     )
     scaffolds = alternate(
-        4 * options.times,  # it takes a fraction of a second, and so little more than the machine's other work
+        4
+        * options.times,  # it takes a fraction of a second, and so little more than the machine's other work
         ours=lambda: scaffold(ROOT),
         pypackage=lambda: scaffold(template),
         empty=lambda: scaffold(empty),
@@ -155,19 +201,53 @@ def main() -> None:
 
     fastest = min(("pyarrow", "polars", "duckdb"), key=lambda name: read[name])
     rows = [
-        ("a trial, nothing cached but the zip", trials["cold"], "the seed's code", trials["seed"], 1 / 20),
-        ("a trial, cache warm, no intervals", trials["warm"], "the seed's code", trials["seed"], 1 / 100),
+        (
+            "a trial, nothing cached but the zip",
+            trials["cold"],
+            "the seed's code",
+            trials["seed"],
+            1 / 20,
+        ),
+        (
+            "a trial, cache warm, no intervals",
+            trials["warm"],
+            "the seed's code",
+            trials["seed"],
+            1 / 100,
+        ),
         ("reading the zip", read["ours"], f"inflating it + {fastest}", read[fastest], 1.5),
-        ("`evaluate` as a process, warm", starts["evaluate"], "its two imports", starts["imports"], 1.3),
-        ("scaffolding without connecting", scaffolds["ours"], "pypackage's", scaffolds["pypackage"], 1.0),
+        (
+            "`evaluate` as a process, warm",
+            starts["evaluate"],
+            "its two imports",
+            starts["imports"],
+            1.3,
+        ),
+        (
+            "scaffolding without connecting",
+            scaffolds["ours"],
+            "pypackage's",
+            scaffolds["pypackage"],
+            1.0,
+        ),
     ]
     print(f"{'what':<38}{'ms':>8}  {'against':<22}{'ms':>8}  {'ratio':<14}{'goal':<14}met")
     for what, seconds, against, other, goal in rows:
-        ratios = [f"{1 / r:.0f} x faster" if r < 0.5 else f"{r:.2f} x" for r in (seconds / other, goal)]
+        ratios = [
+            f"{1 / r:.0f} x faster" if r < 0.5 else f"{r:.2f} x" for r in (seconds / other, goal)
+        ]
         met = "yes" if seconds / other <= goal else "NO"
-        print(f"{what:<38}{1e3 * seconds:>8.0f}  {against:<22}{1e3 * other:>8.0f}  {ratios[0]:<14}{ratios[1]:<14}{met}")
-    print("\nreading the zip, ms: " + ", ".join(f"{name} {1e3 * seconds:.0f}" for name, seconds in read.items()))
-    print("scaffolding, ms: " + ", ".join(f"{name} {1e3 * seconds:.0f}" for name, seconds in scaffolds.items()))
+        print(
+            f"{what:<38}{1e3 * seconds:>8.0f}  {against:<22}{1e3 * other:>8.0f}  {ratios[0]:<14}{ratios[1]:<14}{met}"
+        )
+    print(
+        "\nreading the zip, ms: "
+        + ", ".join(f"{name} {1e3 * seconds:.0f}" for name, seconds in read.items())
+    )
+    print(
+        "scaffolding, ms: "
+        + ", ".join(f"{name} {1e3 * seconds:.0f}" for name, seconds in scaffolds.items())
+    )
     whole = statistics.median(sum(step.values()) for step in steps)
     print(f"\nwhere the {1e3 * whole:.0f} ms of a trial as a process go, cache warm:")
     for name in steps[0]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from .sample import make_log
-from .selection import Selection
-from .tables import read_csv
+from .incident_log.sample import make_log
+from .evaluation.selection import Selection
+from .incident_log.parse import read_csv
 
 # UCI's present address, and its older one, which the original used.
 URL = "https://archive.ics.uci.edu/static/public/498/incident+management+process+enriched+event+log.zip"

@@ -12,7 +12,7 @@ class UnavailableError(InputError):
     """Something that is not there now and may be later: worth another try."""
 
 
-def without_secrets(url: str) -> str:
+def redact_url(url: str) -> str:
     """The URL without user, password, query and fragment: what may be shown, and kept in a trial."""
     with suppress(ValueError):
         if "::" not in url:  # a chain of addresses, each with secrets of its own

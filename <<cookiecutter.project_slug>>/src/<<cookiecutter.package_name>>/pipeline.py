@@ -6,10 +6,10 @@ import logging
 from typing import Any
 
 from .data import get_target, get_ticket_data_batch
-from .evaluation import METRICS, evaluate_model, get_trial_id, get_trial_summary
+from .evaluation.metrics import METRICS, evaluate_model, get_trial_id, get_trial_summary
 from .model import MODEL_NAME, predict
-from .selection import Selection
-from .trials import check_place, write_trial_summary
+from .evaluation.selection import Selection
+from .evaluation.store import check_place, write_trial_summary
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 
 import pandas as pd
 
-from .errors import InputError
+from ..errors import InputError
 
 BATCH_SIZE = 1000  # the original's default
 MAX_BATCH_SIZE = 10**9

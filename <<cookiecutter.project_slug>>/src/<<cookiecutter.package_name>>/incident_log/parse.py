@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from .download import NotFoundError, fetch
-from .errors import InputError, without_secrets
-from .files import keep, read_kept
-from .settings import load_settings
+from .fetch import NotFoundError, fetch
+from ..errors import InputError, redact_url
+from ..evaluation.files import keep, read_kept
+from ..settings import load_settings
 
 VERSION = "2"  # of what is kept as Parquet; raise it when the same file is to be parsed differently
 
@@ -82,7 +82,7 @@ def _content(source: str | bytes) -> tuple[bytes, str, Callable[[], None]]:
         return source, "sample", lambda: None
     if "://" in source:
         content, keep = fetch(source)
-        return content, without_secrets(source), keep
+        return content, redact_url(source), keep
     try:
         return Path(source).expanduser().read_bytes(), source, lambda: None
     except (OSError, ValueError) as error:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import mean_absolute_error, mean_squared_error, median_absolute_error, r2_score
 
-from .errors import InputError
+from ..errors import InputError
 from .selection import Selection
 
 # By their names in a trial.

@@ -26,7 +26,7 @@ def keep(path: Path, about: dict[str, str], content: bytes) -> None:
     """
     kept = json.dumps(about).encode() + b"\n" + content
     try:
-        write_whole(path, hashlib.sha256(kept).hexdigest().encode() + b"\n" + kept, replace=True)
+        atomic_write(path, hashlib.sha256(kept).hexdigest().encode() + b"\n" + kept, replace=True)
     except OSError as error:
         log.warning("data: %s is not kept: cannot write to %s: %s", path.suffix[1:], path.parent, error.strerror)
 
@@ -46,7 +46,7 @@ def read_kept(path: Path) -> tuple[dict[str, str], bytes] | None:
     return None
 
 
-def write_whole(path: Path, content: bytes, *, replace: bool) -> None:
+def atomic_write(path: Path, content: bytes, *, replace: bool) -> None:
     """Write a file beside its place, then put it there; makes its folder.
 
     Args:

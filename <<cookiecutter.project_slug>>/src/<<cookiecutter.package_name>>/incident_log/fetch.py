@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, UnavailableError, without_secrets
-from .files import keep, read_kept
-from .settings import load_settings
+from ..errors import InputError, UnavailableError, redact_url
+from ..evaluation.files import keep, read_kept
+from ..settings import load_settings
 
 if TYPE_CHECKING:  # imported where it is used: what reads a path need not wait for it
     import requests
@@ -44,7 +44,7 @@ def fetch(url: str) -> tuple[bytes, Callable[[], None]]:
         NotFoundError: On 404.
         InputError: With what the server said, or the limit that it overstepped.
     """
-    shown = without_secrets(url)
+    shown = redact_url(url)
     if not url.lower().startswith(("http://", "https://")):
         raise InputError(f"data: {shown} is no http or https address; give one, or a path, or `sample`")
     settings = load_settings()
@@ -65,7 +65,7 @@ def fetch(url: str) -> tuple[bytes, Callable[[], None]]:
         kind = NotFoundError if status == 404 else InputError
         raise kind(f"data: {shown} answered {status} {response.reason}; check the address, or set DATA_URL to another")
     about = {"etag": response.headers.get("ETag", ""), "last_modified": response.headers.get("Last-Modified", "")}
-    return content, lambda: keep(path, {"url": without_secrets(response.url), **about}, content)
+    return content, lambda: keep(path, {"url": redact_url(response.url), **about}, content)
 
 
 def _get(url: str, shown: str, headers: dict[str, str | None], timeout: float) -> tuple[requests.Response, bytes]:

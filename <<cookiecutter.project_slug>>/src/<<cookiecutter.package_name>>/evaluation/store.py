@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError, without_secrets
-from .files import write_whole
+from ..errors import InputError, redact_url
+from .files import atomic_write
 
 NONE = "none"
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def write_trial_summary(trial_summary: dict[str, Any], trials: str) -> str | Non
                     raise FileExistsError(place)
                 filesystem.pipe_file(place, content, mode="create")
             else:
-                write_whole(folder / name, content, replace=False)
+                atomic_write(folder / name, content, replace=False)
         except FileExistsError:
             log.info("%s is there already, and stays as it is", shown)
     return shown
@@ -156,7 +156,7 @@ def _folder(trials: str) -> Path | None:
 
 
 def _shown(trials: str) -> str:
-    return str(_folder(trials) or without_secrets(trials).rstrip("/"))
+    return str(_folder(trials) or redact_url(trials).rstrip("/"))
 
 
 def _reason(error: Exception) -> str:

@@ -1,1 +1,0 @@
-<< cookiecutter | variant_file("connect.py") >>

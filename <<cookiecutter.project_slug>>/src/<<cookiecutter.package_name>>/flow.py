@@ -1,1 +1,0 @@
-<< cookiecutter | variant_file("flow.py") >>

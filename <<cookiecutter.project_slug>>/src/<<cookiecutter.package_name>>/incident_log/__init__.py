@@ -1,0 +1,1 @@
+"""The default data source: UCI's incident event log. Delete this folder once data.py reads your own rows."""

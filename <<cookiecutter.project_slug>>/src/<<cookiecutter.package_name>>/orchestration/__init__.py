@@ -1,0 +1,1 @@
+"""All that talks to Prefect and Saturn Cloud."""
