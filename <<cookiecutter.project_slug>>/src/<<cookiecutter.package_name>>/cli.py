@@ -166,6 +166,7 @@ def main() -> NoReturn:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
     except click.ClickException as error:
-        where = f" {error.ctx.info_name}:" if isinstance(error, click.UsageError) and error.ctx else ""
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        where = f" {context.info_name}:" if context else ""
         click.echo(f"Error:{where} {error.format_message()}", err=True)
     sys.exit(status)

@@ -80,5 +80,7 @@ def run_trial(selection: Selection, *, place: str, flow_name: str) -> Trial | No
         return None
     trial = evaluate_batch(batch, selection, flow_name)
     kept = write_trial_summary(trial, place)
-    log.info("trial %s: %s; %s", trial.id, trial.sentence, f"kept in {kept}" if kept else "not kept")
+    log.info(
+        "trial %s: %s; %s", trial.id, trial.sentence, f"kept in {kept}" if kept else "not kept"
+    )
     return trial

@@ -31,7 +31,7 @@ def atomic_write(path: Path, content: bytes, *, replace: bool) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:  # a file is where the folder should be: not the caller's FileExistsError
+    except FileExistsError:  # the folder is a file: not the FileExistsError that callers expect
         reason = os.strerror(errno.ENOTDIR)
         raise NotADirectoryError(errno.ENOTDIR, reason, str(path.parent)) from None
     _remove_abandoned(path.parent)
@@ -85,7 +85,12 @@ def keep(path: Path, about: dict[str, str], content: bytes) -> None:
     try:
         atomic_write(path, hashlib.sha256(kept).hexdigest().encode() + b"\n" + kept, replace=True)
     except OSError as error:
-        log.warning("data: %s is not kept: cannot write to %s: %s", path.suffix[1:], path.parent, error.strerror)
+        log.warning(
+            "data: %s is not kept: cannot write to %s: %s",
+            path.suffix[1:],
+            path.parent,
+            error.strerror,
+        )
 
 
 def read_kept(path: Path) -> tuple[dict[str, str], bytes] | None:

@@ -41,9 +41,8 @@ class Selection:
     def window(self) -> dict[str, str | None] | None:
         """The window [from, to) as a trial keeps it; None without a window."""
         ends = {"from": self.closed_from, "to": self.closed_to}
-        if not any(ends.values()):
-            return None
-        return {name: time and f"{time.isoformat()}Z" for name, time in ends.items()}
+        texts = {name: f"{time.isoformat()}Z" if time else None for name, time in ends.items()}
+        return texts if any(texts.values()) else None
 
     @property
     def period(self) -> str:

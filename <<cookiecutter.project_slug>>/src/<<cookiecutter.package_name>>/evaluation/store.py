@@ -163,4 +163,5 @@ def _filesystem(url: str) -> Any:  # noqa: ANN401  fsspec has no types
         return fsspec.core.url_to_fs(url)[0]
     except (ImportError, ValueError) as error:
         fix = "install the missing package into this project's environment, or set another place"
-        raise InputError(f"TRIALS_URL: {_shown(url)} cannot be used ({_reason(error)}): {fix}") from error
+        problem = f"{_shown(url)} cannot be used ({_reason(error)})"
+        raise InputError(f"TRIALS_URL: {problem}: {fix}") from error

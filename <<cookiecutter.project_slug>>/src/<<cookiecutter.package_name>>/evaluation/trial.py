@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # `history` need not wait for pandas
 SECONDS_IN_AN_HOUR = 3600.0
 IN_HOURS = ("MAE", "MedAE")  # kept in seconds, shown in hours
 COLUMNS = ("Window or created", "Trial", "Model", "Tickets", "MAE, h", "MedAE, h", "R2")
+SELECTION = ("batch_size", "seed", "closed_last")
 TARGET = ("mean", "median", "min", "max")
 _BESIDE_DATA = ("id", "created_at", "flow", "model", "source", "selection", "window")
 
@@ -124,7 +125,9 @@ class Trial:
         start, end = (
             (window.get(name) or "").removesuffix("T00:00:00Z") for name in ("from", "to")
         )
-        return f"{start} to {end}" if start and end else f"from {start}" if start else f"until {end}"
+        if start and end:
+            return f"{start} to {end}"
+        return f"from {start}" if start else f"until {end}"
 
     def _check_types(self) -> None:
         texts = [self.id, self.created_at, self.flow, self.model, *(self.window or {}).values()]
@@ -178,7 +181,7 @@ def get_trial_summary(
         flow=flow_name,
         model=model,
         source=input_df.attrs.get("source", {"data": selection.data}),
-        selection={name: getattr(selection, name) for name in ("batch_size", "seed", "closed_last")},
+        selection={name: getattr(selection, name) for name in SELECTION},
         window=selection.window,
     )
 
