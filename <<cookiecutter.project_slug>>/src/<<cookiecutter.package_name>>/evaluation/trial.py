@@ -130,11 +130,12 @@ class Trial:
         return f"from {start}" if start else f"until {end}"
 
     def _check_types(self) -> None:
-        texts = [self.id, self.created_at, self.flow, self.model, *(self.window or {}).values()]
+        optional = [self.flow, self.model, *(self.window or {}).values()]
+        texts = [self.id, self.created_at, *(text for text in optional if text is not None)]
         numbers = [*self.metrics.values(), *self.target.values()]
         if type(self.num_obs) is not int:
             raise TypeError("num_obs is not a whole number")
-        "".join(text for text in texts if text is not None).encode()  # or it could not be shown
+        "".join(texts).encode()  # TypeError for what is not text; or it could not be shown
         if not all(type(number) in (int, float, type(None)) for number in numbers):
             raise TypeError("a metric is not a number")
         # OverflowError for an integer that no float can hold.
