@@ -162,7 +162,8 @@ def get_trial_summary(
     Args:
         trial_id: From `get_trial_id`.
         actuals: Shape (n,): actual times to close, in seconds.
-        input_df: Shape (n, any): the rows. `attrs["source"]` says what was read, if data.py sets it.
+        input_df: Shape (n, any): the rows. `attrs["source"]` says what was read, if data.py sets
+            it.
         metrics: Metrics by name.
         selection: What was asked for.
         flow_name: The flow's name.
