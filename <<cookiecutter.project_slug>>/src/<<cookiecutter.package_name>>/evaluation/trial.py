@@ -63,8 +63,8 @@ class Trial:
         other = dict(content)
         data = other.pop("data")
         known = {name: other.pop(name) for name in _BESIDE_DATA if name in other}
-        numbers = {name: data[name] for name in ("num_obs", "metrics", "target")}
-        trial = cls(**known, **numbers, other=other)
+        measured = {"num_obs": data["num_obs"], "metrics": data["metrics"]}
+        trial = cls(**known, **measured, target=data.get("target", {}), other=other)
         trial._check_types()
         return trial
 
