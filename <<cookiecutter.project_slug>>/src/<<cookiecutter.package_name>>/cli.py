@@ -27,6 +27,7 @@ def cli() -> None:
 @click.option("--closed-from", metavar="TIME", help="Only rows closed at this time (UTC) or later.")
 @click.option("--closed-to", metavar="TIME", help="Only rows closed before this time (UTC).")
 @click.option("--closed-last", metavar="SPAN", help="Only rows closed in the last SPAN: 24h, 7d.")
+@click.option("--lag", metavar="SPAN", help="... before now minus SPAN, for late labels.")
 @click.option("--trials", metavar="DIR-or-URL", help="Where to keep the trial.  [default: trials/]")
 def evaluate(
     data: str | None,

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import pandas as pd
 
+from . import model
 from .data import get_target, get_ticket_data_batch
-from .evaluation.metrics import METRICS, evaluate_model
+from .evaluation.scores import compare_models, evaluate_model
 from .evaluation.selection import Selection
 from .evaluation.store import check_place, write_trial_summary
 from .evaluation.trial import Trial, get_trial_id, get_trial_summary
+from .metrics import SCORING
 from .model import MODEL_NAME, predict
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# Other models, by name, to be compared with the one in use on the same rows.
+CHALLENGERS: dict[str, Callable[[pd.DataFrame], Any]] = getattr(model, "CHALLENGERS", {})
 log = logging.getLogger(__name__)
 
 
@@ -39,8 +43,8 @@ def call(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
 
 def evaluate_batch(
     batch: pd.DataFrame, selection: Selection, flow_name: str, step: Step = call
-) -> Trial:
-    """Evaluate the model on a batch.
+) -> list[Trial]:
+    """Evaluate the model, and its challengers, on a batch.
 
     Args:
         batch: Rows from `get_ticket_data_batch`; at least one.
@@ -49,15 +53,26 @@ def evaluate_batch(
         step: Runs each step.
 
     Returns:
-        The trial, which is not kept yet.
+        The trial of the model, then those of its challengers. They are not kept yet.
     """
-    trial_id = step(get_trial_id)
     actuals = step(get_target, batch)
+
+    def evaluate(name: str, preds: Any, *compared: Any) -> Trial:  # noqa: ANN401  of a step
+        trial_id = step(get_trial_id)
+        metrics = {
+            metric: step(evaluate_model, actuals, preds, metric, batch, SCORING)
+            for metric in SCORING.metrics
+        }
+        what = (selection, flow_name, name, *compared)
+        return step(get_trial_summary, trial_id, actuals, batch, metrics, SCORING, *what)
+
     preds = step(predict, batch)
-    metrics = {name: step(evaluate_model, actuals, preds, name) for name in METRICS}
-    return step(
-        get_trial_summary, trial_id, actuals, batch, metrics, selection, flow_name, MODEL_NAME
-    )
+    trials = [evaluate(MODEL_NAME, preds)]
+    for name, function in CHALLENGERS.items():
+        others = step(function, batch)
+        difference = step(compare_models, actuals, preds, others, batch, SCORING)
+        trials.append(evaluate(name, others, difference, trials[0]))
+    return trials
 
 
 def run_trial(selection: Selection, *, place: str, flow_name: str) -> Trial | None:
@@ -69,7 +84,7 @@ def run_trial(selection: Selection, *, place: str, flow_name: str) -> Trial | No
         flow_name: The flow's name.
 
     Returns:
-        The trial; None if no row was selected.
+        The trial; None if no row was selected. Those of challengers are kept, too.
 
     Raises:
         InputError: The data cannot be read, or the trial cannot be kept.
@@ -79,9 +94,10 @@ def run_trial(selection: Selection, *, place: str, flow_name: str) -> Trial | No
     if batch.empty:
         log.info("no rows closed %s: nothing to evaluate", selection.period)
         return None
-    trial = evaluate_batch(batch, selection, flow_name)
-    kept = write_trial_summary(trial, place)
-    log.info(
-        "trial %s: %s; %s", trial.id, trial.sentence, f"kept in {kept}" if kept else "not kept"
-    )
-    return trial
+    trials = evaluate_batch(batch, selection, flow_name)
+    for trial in trials:
+        kept = write_trial_summary(trial, place)
+        log.info("trial %s: %s", trial.id, f"kept in {kept}" if kept else "not kept")
+        for sentence in trial.sentences:
+            log.info("%s", sentence)
+    return trials[0]

@@ -1,1 +1,5 @@
 """What a trial measures, and how it is kept: no Prefect, no settings, none of your files."""
+
+from .scoring import Metric, Scoring, Unit, absolute_error, squared_error
+
+__all__ = ["Metric", "Scoring", "Unit", "absolute_error", "squared_error"]

@@ -28,6 +28,7 @@ class Selection:
         closed_from: Only rows closed at this time or later (UTC, without a time zone).
         closed_to: Only rows closed before this time (UTC, without a time zone).
         closed_last: The span that the window was made from, for example `24h`.
+        lag: How long before now, or the run's scheduled time, that span ends, for example `7d`.
     """
 
     data: str | None
@@ -36,6 +37,7 @@ class Selection:
     closed_from: datetime | None = None
     closed_to: datetime | None = None
     closed_last: str | None = None
+    lag: str | None = None
 
     @property
     def window(self) -> dict[str, str | None] | None:
@@ -92,6 +94,7 @@ def make_selection(
     closed_from: object = None,
     closed_to: object = None,
     closed_last: str | None = None,
+    lag: str | None = None,
     now: datetime | None = None,
 ) -> Selection:
     """Check what a person, a schedule or another program asked for.
@@ -104,7 +107,9 @@ def make_selection(
         closed_to: End of the window, which is not part of it.
         closed_last: Instead, a span before `now`: a whole number up to 9999 and m, h, d or w, for
             example `24h`.
-        now: Where `closed_last` ends; None is the present.
+        lag: Such a span, too, by which `closed_last` ends earlier: labels that arrive late are
+            waited for.
+        now: Where `closed_last` ends otherwise; None is the present.
 
     Raises:
         InputError: It names the argument that is not valid.
@@ -116,7 +121,10 @@ def make_selection(
                 "closed_last: closed_from or closed_to already sets a window; use one or the other"
             )
         end = _utc(now or datetime.now(timezone.utc).replace(microsecond=0))
+        end -= parse_span("lag", lag) if lag else timedelta()
         start = end - parse_span("closed_last", closed_last)
+    elif lag is not None:
+        raise InputError("lag: it needs closed_last, whose window it moves; give both, or neither")
     if start and end and end <= start:
         raise InputError(f"closed_to: {end} is not after closed_from, {start}; swap them")
     return Selection(
@@ -126,6 +134,7 @@ def make_selection(
         closed_from=start,
         closed_to=end,
         closed_last=closed_last,
+        lag=lag,
     )
 
 
