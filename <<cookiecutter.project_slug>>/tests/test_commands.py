@@ -16,10 +16,11 @@ from << cookiecutter.package_name >>.evaluation.trial import Trial
 TRIAL = Trial(
     id="12345678-9",
     num_obs=5,
-    metrics={"MAE": 7200.0, "MedAE": 3600.0, "MSE": 1.0, "R2": None},
+    metrics={"MAE": 7200.0, "R2": None},
     target={"mean": None},
     created_at="2020-01-01T10:00:00Z",
     model="m",
+    scoring={"rows": "tickets", "metrics": {"MAE": {"unit": {"symbol": "h", "per": 3600.0}}}},
 )
 
 
@@ -49,7 +50,7 @@ def test_history_shows_trials_as_a_table_and_as_json(run, trials):
     assert code == 0
     header, first, second = out.splitlines()
     assert header.split("  ")[0] == "Window or created"
-    assert first.split() == ["2020-01-01T10:00Z", "12345678", "m", "5", "2.0", "1.0", "-"]
+    assert first.split() == ["2020-01-01T10:00Z", "12345678", "m", "5", "2.0", "-"]
     assert len(header) == len(first) == len(second)
     (last,) = run("history", "--json", "--last", "1")[1].splitlines()
     assert json.loads(last)["id"] == "2"

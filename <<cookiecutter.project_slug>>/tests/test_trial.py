@@ -1,4 +1,4 @@
-"""From rows to a trial that is kept, whatever the data and the model are."""
+"""From rows to a trial that is kept, whatever the data, the model and the metrics are."""
 
 from __future__ import annotations
 
@@ -6,69 +6,71 @@ import json
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from << cookiecutter.package_name >> import pipeline
 from << cookiecutter.package_name >>.errors import InputError
-from << cookiecutter.package_name >>.evaluation.metrics import METRICS, evaluate_model
+from << cookiecutter.package_name >>.evaluation import (
+    Metric,
+    Scoring,
+    Unit,
+    absolute_error,
+)
 from << cookiecutter.package_name >>.evaluation.selection import make_selection
 from << cookiecutter.package_name >>.evaluation.store import (
     check_place,
     read_trials,
     write_trial_summary,
 )
-from << cookiecutter.package_name >>.evaluation.trial import COLUMNS, Trial, get_trial_id
+from << cookiecutter.package_name >>.evaluation.summary import get_trial_id
+from << cookiecutter.package_name >>.evaluation.trial import Trial, as_tables
 
+HOURS = {"symbol": "h", "per": 3600.0}
 TRIAL = Trial(
     id="1",
     num_obs=1234,
-    metrics={"MAE": 7200.0, "MedAE": 3600.0, "MSE": 1.0, "R2": None},
+    metrics={"MAE": 7200.0, "MSE": 2e6, "R2": None},
     target=dict.fromkeys(("mean", "median", "min", "max"), 5400.0),
     created_at="2020-01-01T10:00:00.000001Z",
     model="m",
+    scoring={
+        "rows": "tickets",
+        "target": "time to close",
+        "unit": HOURS,
+        "metrics": {
+            "MAE": {"unit": HOURS, "best": 0.0},
+            "MSE": {"unit": None, "best": 0.0},
+            "R2": {"unit": None, "best": 1.0},
+        },
+        "baseline": 7200.0,
+        "group": "number",
+    },
 )
-ACTUAL = pd.Series([1.0, 2.0, 6.0], index=[7, 8, 9])
+SCORING = Scoring(
+    rows="parcels",
+    target="delivery",
+    metrics={
+        "MAE": Metric.mean(absolute_error, Unit("d")),
+        "worst": Metric(lambda actual, predicted: max(abs(actual - predicted))),
+    },
+    baseline=1.0,
+    segments=("size",),
+)
 
 
 @pytest.fixture
 def _own_model(monkeypatch, rows):
-    """Put the fixture's rows in place of data.py, and a model that is one second off."""
-    draw = {"get_ticket_data_batch": lambda selection: selection.draw(rows, "closed_at")}
-    target = {"get_target": lambda df: df["size"].astype(float)}
-    model = {"predict": lambda df: df["size"] + 1.0}
-    for name, function in {**draw, **target, **model}.items():
-        monkeypatch.setattr(pipeline, name, function)
-
-
-def test_metrics_and_undefined_ones():
-    predicted = pd.Series([2.0, 2.0, 4.0], index=ACTUAL.index)
-    values = [evaluate_model(ACTUAL, predicted, name) for name in METRICS]
-    assert values == [1.0, 1.0, pytest.approx(5 / 3), pytest.approx(1 - 5 / 14)]
-    assert evaluate_model(ACTUAL[:1], predicted[:1], "R2") is None
-    assert evaluate_model(ACTUAL[:2], predicted[:2], "R2") == -1.0
-    assert evaluate_model(ACTUAL, np.array(predicted), "MAE") == 1.0
-    assert evaluate_model(ACTUAL, list(predicted), "MAE") == 1.0  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("predicted", "message"),
-    [
-        ([1.0, 2.0], "predict returned 2 finite numbers for 3 rows"),
-        ([1.0, 2.0, float("nan")], "predict returned 2 finite numbers for 3 rows"),
-        ([[1.0], [2.0], [6.0]], "predict returned 3 finite numbers for 3 rows"),
-        (["a", "b", "c"], "predict returned values that are not numbers"),
-        (ACTUAL[::-1], "predict returned the rows with another index, or in another order"),
-        (ACTUAL.reset_index(drop=True), "predict returned the rows with another index"),
-    ],
-)
-def test_a_prediction_that_is_not_one_number_per_row_is_refused(predicted, message):
-    with pytest.raises(InputError, match=message):
-        evaluate_model(ACTUAL, predicted, "MAE")
-    target = predicted if isinstance(predicted, list) else None
-    if target:
-        with pytest.raises(InputError, match=r"^get_target|^predict"):
-            evaluate_model(target, ACTUAL, "MAE")  # type: ignore[arg-type]
+    """The fixture's rows, and a model that is one off: whatever the project's own are."""
+    own = {
+        "get_ticket_data_batch": lambda selection: selection.draw(rows, "closed_at"),
+        "get_target": lambda df: df["size"].astype(float),
+        "predict": lambda df: df["size"] + 1.0,
+        "SCORING": SCORING,
+        "MODEL_NAME": "own",
+        "CHALLENGERS": {},
+    }
+    for name, value in own.items():
+        monkeypatch.setattr(pipeline, name, value)
 
 
 @pytest.mark.usefixtures("_own_model")
@@ -76,23 +78,81 @@ def test_a_trial_is_kept_and_read_back(trials, caplog):
     caplog.set_level("INFO")
     trial = pipeline.run_trial(make_selection("x", seed=3), place=trials, flow_name="tester-flow")
     assert trial is not None
-    assert trial.num_obs == 3
-    assert trial.metrics == {"MAE": 1.0, "MedAE": 1.0, "MSE": 1.0, "R2": -0.5}
+    assert (trial.num_obs, trial.groups) == (3, 3)
+    assert trial.metrics == {"MAE": 1.0, "worst": 1.0}
     assert trial.target == {"mean": 2.0, "median": 2.0, "min": 1.0, "max": 3.0}
-    assert (trial.flow, trial.source) == ("tester-flow", {"data": "x"})
-    assert trial.selection == {"batch_size": 1000, "seed": 3, "closed_last": None}
-    assert trial.sentence in caplog.text
-    assert read_trials(trials) == [trial]
-    assert json.loads(json.dumps(trial.to_json(), allow_nan=False)) == trial.to_json()
+    assert (trial.flow, trial.model, trial.source) == ("tester-flow", "own", {"data": "x"})
+    assert trial.selection == {"batch_size": 1000, "seed": 3, "closed_last": None, "lag": None}
+    assert trial.baseline["worst"]["value"] == 2.0
+    assert trial.relative["worst"]["value"] == 0.5
+    assert trial.segments["size"]["1"] == {"num_obs": 1, "metrics": {"MAE": 1.0, "worst": 1.0}}
+    assert trial.sentences == [
+        "MAE 1.0 d on 3 parcels, own",
+        "own is no better than always guessing 1.000: its MAE is 1.00 times that of the guess",
+    ]
+    assert all(sentence in caplog.text for sentence in trial.sentences)
+    assert [read.to_json() for read in read_trials(trials)] == [as_json(trial)]
 
 
-def test_the_steps_pass_on_what_a_step_returns():
-    class Node:
-        """Stands for a future, or for a task of a graph: it has no value yet."""
+def as_json(trial):
+    return json.loads(json.dumps(trial.to_json(), allow_nan=False))
 
-        def __init__(self, function, arguments):
-            self.function, self.arguments = function, arguments
 
+@pytest.mark.usefixtures("_own_model")
+def test_challengers_get_trials_of_their_own_on_the_same_rows(monkeypatch, trials):
+    monkeypatch.setattr(pipeline, "CHALLENGERS", {"perfect": lambda df: df["size"] * 1.0})
+    trial = pipeline.run_trial(make_selection("x"), place=trials, flow_name="f")
+    assert trial is not None
+    first, second = read_trials(trials)
+    assert (first.id, first.difference) == (trial.id, None)
+    assert (second.model, second.metrics["MAE"]) == ("perfect", 0.0)
+    assert second.difference is not None
+    expected = {"metric": "MAE", "model": "own", "trial": trial.id, "value": -1.0}
+    assert expected.items() <= second.difference.items()
+    assert second.relative["MAE"]["value"] is None
+    assert second.sentences[-1].startswith("MAE of perfect minus that of own: -1.0 d")
+    ((headers, line),) = as_tables([second], compare=True)
+    shown = dict(zip(headers, line, strict=True))
+    assert (shown["Model"], shown["In use"], shown["MAE in use"]) == ("perfect", "own", "1.0 d")
+    assert (shown["MAE"], shown["Difference"]) == ("0.0 d", "-1.0 d")
+
+
+@pytest.mark.usefixtures("_own_model")
+def test_no_secret_of_an_address_gets_into_a_trial(monkeypatch, rows, trials):
+    place = "postgresql://ann:hunter2@db/orders?sslkey=hunter3"
+    trial = pipeline.run_trial(make_selection(place), place=trials, flow_name="f")
+    assert trial is not None
+    assert trial.source == {"data": "postgresql://db/orders"}
+    rows.attrs["source"] = {"data": [place], "rows": np.int64(4), "share": float("nan")}
+    trial = pipeline.run_trial(make_selection("x"), place=trials, flow_name="f")
+    assert trial is not None
+    assert trial.source == {"data": ["postgresql://db/orders"], "rows": "4", "share": "nan"}
+    assert "hunter" not in json.dumps([read.to_json() for read in read_trials(trials)])
+
+
+@pytest.mark.usefixtures("_own_model")
+def test_without_a_baseline_the_line_to_add_is_said(monkeypatch, trials, caplog):
+    monkeypatch.setattr(pipeline, "SCORING", replace(SCORING, baseline=None))
+    trial = pipeline.run_trial(make_selection("x"), place=trials, flow_name="f")
+    assert trial is not None
+    assert trial.comparison is None
+    assert "SCORING has no baseline" in caplog.text
+    assert "add this line: baseline=2.0," in caplog.text
+
+
+class Node:
+    """Stands for a future, or for a task of a graph: it has no value yet."""
+
+    def __init__(self, function, arguments):
+        self.function, self.arguments = function, arguments
+
+
+def test_the_steps_pass_on_what_a_step_returns(monkeypatch):
+    def other(df):
+        return df
+
+    monkeypatch.setattr(pipeline, "SCORING", SCORING)
+    monkeypatch.setattr(pipeline, "CHALLENGERS", {"other": other})
     nodes = []
 
     def step(function, *arguments):
@@ -100,16 +160,15 @@ def test_the_steps_pass_on_what_a_step_returns():
         return nodes[-1]
 
     last = pipeline.evaluate_batch("batch", "selection", "flow", step)  # type: ignore[arg-type]
-    steps = [node.function.__name__ for node in nodes]
-    assert steps[:3] == ["get_trial_id", "get_target", "predict"]
-    assert steps[3:] == ["evaluate_model"] * len(METRICS) + ["get_trial_summary"]
-    trial_id, actuals, preds, *metrics, summary = nodes
-    assert last is summary
-    assert actuals.arguments == preds.arguments == ("batch",)
-    assert [node.arguments for node in metrics] == [(actuals, preds, name) for name in METRICS]
-    by_name = dict(zip(METRICS, metrics, strict=True))
-    expected = (trial_id, actuals, "batch", by_name, "selection", "flow", pipeline.MODEL_NAME)
-    assert summary.arguments == expected
+    actuals, preds, trial_id, mae, worst, first, others, difference, *_, second = nodes
+    assert last == [first, second]
+    assert actuals.arguments == preds.arguments == others.arguments == ("batch",)
+    assert mae.arguments == (actuals, preds, "MAE", "batch", SCORING)
+    what = ("batch", {"MAE": mae, "worst": worst}, SCORING, "selection", "flow")
+    assert first.arguments == (trial_id, actuals, *what, pipeline.MODEL_NAME)
+    assert others.function is other
+    assert difference.arguments == (actuals, preds, others, "batch", SCORING)
+    assert second.arguments[-3:] == ("other", difference, first)
 
 
 @pytest.mark.usefixtures("_own_model")
@@ -122,15 +181,33 @@ def test_a_window_without_rows_makes_no_trial(trials, caplog):
 
 
 def test_a_trial_in_words():
-    assert TRIAL.sentence == "MAE 2.0 h on 1,234 tickets, model m"
-    row = dict(zip(COLUMNS, TRIAL.as_row(), strict=True))
-    assert list(row.values()) == ["2020-01-01T10:00Z", "1", "m", "1,234", "2.0", "1.0", "-"]
-    table = {line["measure"]: (line["value"], line["in hours"]) for line in TRIAL.as_table()}
-    assert table["tickets"] == (1234, "")
-    assert table["MAE"] == (7200.0, 2.0)
-    assert table["MSE"] == (1.0, "")
-    assert table["R2"] == (None, "")
-    assert table["actual time to close, mean"] == (5400.0, 1.5)
+    assert TRIAL.sentence == "MAE 2.0 h on 1,234 tickets, m"
+    assert replace(TRIAL, groups=1000).sentence == "MAE 2.0 h on 1,234 tickets (1,000 by number), m"
+    row = ["2020-01-01T10:00Z", "1", "m", "1,234", "2.0", "-"]
+    headers = ["Window or created", "Trial", "Model", "Tickets", "MAE, h", "R2"]
+    assert as_tables([TRIAL, TRIAL]) == [[headers, row, row]]
+    without_units = replace(TRIAL, scoring=None)
+    assert [len(table) for table in as_tables([TRIAL, without_units, TRIAL])] == [2, 2, 2]
+    table = {line["measure"]: (line["value"], line["shown"]) for line in TRIAL.as_table()}
+    assert table["tickets"] == (1234, "1,234")
+    assert table["MAE"] == (7200.0, "2.0 h")
+    assert table["MSE"] == (2e6, "2.000e+06")
+    assert table["R2"] == (None, "undefined")
+    assert table["actual time to close, mean"] == (5400.0, "1.5 h")
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "words"),
+    [
+        (0.5, [0.4, 0.6], "m is better than always guessing 2.0 h: its MAE is 0.50 times"),
+        (1.5, [1.4, 1.6], "m is worse than always guessing 2.0 h: its MAE is 1.50 times"),
+        (1.02, [0.9, 1.1], "m is no better than always guessing 2.0 h: its MAE is 1.02 times"),
+    ],
+)
+def test_the_comparison_with_a_guess_in_words(value, interval, words):
+    trial = replace(TRIAL, relative={"MAE": {"value": value, "interval": interval}})
+    assert trial.comparison is not None
+    assert trial.comparison.startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -143,15 +220,17 @@ def test_a_trial_in_words():
 )
 def test_a_window_in_words(start, end, words):
     trial = replace(TRIAL, window={"from": start, "to": end}, metrics={"MAE": None})
-    assert trial.as_row()[0] == words
-    assert trial.sentence == f"MAE undefined on 1,234 tickets closed {words}, model m"
+    assert trial.as_row()["Window or created"] == words
+    assert trial.sentence == f"MAE undefined on 1,234 tickets closed {words}, m"
 
 
 def test_trials_of_other_versions_are_read():
     first = {"id": "1", "data": {"num_obs": 1, "metrics": {"MAE": 1}, "target": {"mean": 1.0}}}
     old = {**first, "created_at": "2020-01-01T00:00:00Z", "window": None}
     trial = Trial.from_json(old)
-    assert (trial.flow, trial.as_row()[2]) == (None, "")
+    assert (trial.flow, trial.comparison) == (None, None)
+    assert trial.sentence == "MAE 1.000 on 1 rows, None"
+    assert list(trial.as_row().values()) == ["2020-01-01T00:00Z", "1", "", "1", "1.000"]
     newer = {**old, "verdict": "as before"}
     assert Trial.from_json(newer).to_json()["verdict"] == "as before"
     assert Trial.from_json(TRIAL.to_json()) == TRIAL

@@ -13,6 +13,8 @@ import click
 from .errors import InputError, exit_on_input_error
 from .settings import SLUG, load_settings
 
+TEXT_COLUMNS = 3  # of the table of trials; numbers follow
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
@@ -59,26 +61,32 @@ def evaluate(
 @cli.command()
 @click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many.")
 @click.option("--json", "as_json", is_flag=True, help="Print each whole, as one line of JSON.")
+@click.option("--compare", is_flag=True, help="Show how challengers differ from the model.")
 @click.option("--trials", metavar="DIR-or-URL", help="Where they are.  [default: trials/]")
-def history(last: int, as_json: bool, trials: str | None) -> None:
+def history(last: int, as_json: bool, compare: bool, trials: str | None) -> None:
     """Show the latest trials, oldest first."""
     from .evaluation.store import read_trials
-    from .evaluation.trial import COLUMNS
+    from .evaluation.trial import as_tables
 
     found = read_trials(trials or load_settings().trials, last=last)
+    if compare:
+        found = [trial for trial in found if trial.difference]
     if as_json:
         for trial in found:
             click.echo(json.dumps(trial.to_json(), allow_nan=False))
     elif found:
         # By hand: rich takes seconds for thousands of rows. One line per trial, for grep.
-        rows = [list(COLUMNS), *(trial.as_row() for trial in found)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            texts = [text.ljust(width) for text, width in zip(row[:3], widths, strict=False)]
-            numbers = [text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True)]
-            click.echo("  ".join(texts + numbers))
+        for table in as_tables(found, compare=compare):
+            widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+            sides = [str.ljust] * TEXT_COLUMNS + [str.rjust] * (len(widths) - TEXT_COLUMNS)
+            for row in table:
+                cells = zip(sides, row, widths, strict=True)
+                click.echo("  ".join(side(text, width) for side, text, width in cells))
     else:
-        logging.getLogger(__name__).info("no trials yet: `make evaluate` makes one")
+        fix = "`make evaluate` makes one"
+        if compare:
+            fix = "name other models in CHALLENGERS in model.py"
+        logging.getLogger(__name__).info("no trials yet: %s", fix)
 
 
 @cli.command()

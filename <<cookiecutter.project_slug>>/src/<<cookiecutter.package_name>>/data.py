@@ -39,7 +39,7 @@ def get_ticket_data_batch(selection: Selection) -> pd.DataFrame:
     tickets = read_csv(
         make_log() if selection.data == "sample" else selection.data or URL,
         member=MEMBER,
-        columns=["priority"],
+        columns=["priority", "number"],
         times=TIMES,
         time_format="%d/%m/%Y %H:%M",
         older_url=None if selection.data else OLDER_URL,

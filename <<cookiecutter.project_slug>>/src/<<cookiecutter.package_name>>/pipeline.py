@@ -18,7 +18,8 @@ from .data import get_target, get_ticket_data_batch
 from .evaluation.scores import compare_models, evaluate_model
 from .evaluation.selection import Selection
 from .evaluation.store import check_place, write_trial_summary
-from .evaluation.trial import Trial, get_trial_id, get_trial_summary
+from .evaluation.summary import get_trial_id, get_trial_summary
+from .evaluation.trial import Trial
 from .metrics import SCORING
 from .model import MODEL_NAME, predict
 

@@ -154,7 +154,9 @@ def _order_classes(scoring: Scoring, predicted: pd.DataFrame) -> pd.DataFrame:
     if set(predicted.columns) != set(scoring.classes):
         shown = ", ".join(map(str, predicted.columns))
         problem = f"predict returned the columns {shown}"
-        raise InputError(f"{problem}; return one for each of {', '.join(map(str, scoring.classes))}")
+        raise InputError(
+            f"{problem}; return one for each of {', '.join(map(str, scoring.classes))}"
+        )
     return predicted[list(scoring.classes)]
 
 

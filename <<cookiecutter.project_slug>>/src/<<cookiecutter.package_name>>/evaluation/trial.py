@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
-import uuid
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import groupby
+from typing import Any
 
-if TYPE_CHECKING:  # `history` need not wait for pandas
-    import pandas as pd
-
-    from .intervals import Difference
-    from .scores import Score
-    from .scoring import Scoring, Unit
-    from .selection import Selection
-
-log = logging.getLogger(__name__)
-STATISTICS = ("mean", "median", "min", "max")
-SELECTION = ("batch_size", "seed", "closed_last", "lag")
-MAX_CLASSES = 50  # whose counts a trial keeps
-UNREADABLE = 1e6  # a number without a unit that is larger is not for a table
+UNREADABLE = 1e6  # larger numbers without a unit are shown with an exponent
+EXPONENT = "e+"
 Interval = tuple[float, float]
 
 
@@ -126,7 +113,10 @@ class Trial:
         name, value = next(iter(self.metrics.items()))
         shown = f"{name} {self.show(name, value)}"
         closed = f" closed {self.period}" if self.window else ""
-        return f"{shown} on {self.count} {self._rows}{closed}, model {self.model}"
+        by = "" if self._is_ungrouped else f" ({self.groups:,} by {self._scored('group')})"
+        return (
+            f"{shown} on {self.num_obs:,} {self._scored('rows', 'rows')}{by}{closed}, {self.model}"
+        )
 
     @property
     def comparison(self) -> str | None:
@@ -138,9 +128,9 @@ class Trial:
             return None
         low, high = interval or (value, value)
         better = "better" if high < 1 else "worse" if low > 1 else "no better"
-        constant = (self.scoring or {}).get("baseline")
+        constant = self._scored("baseline")
         guess = "the same shares" if isinstance(constant, Mapping) else self._show_target(constant)
-        error = "error in " if (self.scoring or {})["metrics"][name]["best"] else ""
+        error = "error in " if self._scored("metrics", {}).get(name, {}).get("best") else ""
         ratio = f"its {error}{name} is {value:.2f} times that of the guess"
         return f"{self.model} is {better} than always guessing {guess}: {ratio}"
 
@@ -158,68 +148,81 @@ class Trial:
         interval = f" ({self.show(name, ends[0])} to {self.show(name, ends[1])})" if ends else ""
         return f"{name} of {self.model} minus that of {self.difference['model']}: {shown}{interval}"
 
-    @property
-    def count(self) -> str:
-        """How many rows, and of how many groups, if they are fewer."""
-        if self.groups in (None, self.num_obs):
-            return f"{self.num_obs:,}"
-        return f"{self.num_obs:,} of {self.groups:,}"
-
     def show(self, metric: str, value: float | None, *, with_unit: bool = True) -> str:
         """A metric's value for a person, in its unit."""
-        unit = ((self.scoring or {}).get("metrics", {}).get(metric) or {}).get("unit")
+        unit = self._scored("metrics", {}).get(metric, {}).get("unit")
         return _show(value, unit, with_unit=with_unit)
 
     def as_row(self) -> dict[str, str]:
         """The trial as a line of a table, by the names of its columns."""
-        units = {name: each.get("unit") for name, each in self._metrics_scored.items()}
         row = {
             "Window or created": self.period or f"{self.created_at[:16]}Z",
             "Trial": self.id[:8],
             "Model": self.model or "",
-            self._rows.capitalize(): self.count,
+            str(self._scored("rows", "rows")).capitalize(): self._count,
         }
         for name, value in self.metrics.items():
-            unit = units.get(name)
-            if unit or abs(value or 0.0) < UNREADABLE:
-                header = f"{name}, {unit['symbol']}" if unit else name
-                row[header] = self.show(name, value, with_unit=False)
+            unit = self._scored("metrics", {}).get(name, {}).get("unit")
+            header = f"{name}, {unit['symbol']}" if unit else name
+            row[header] = self.show(name, value, with_unit=False)
         return row
+
+    def as_comparison(self) -> dict[str, str]:
+        """How a challenger's trial differs from that of the model in use, by columns of a table."""
+        found = self.difference or {}
+        name = found["metric"]
+        value, difference, ends = self.metrics[name], found["value"], found["interval"] or ()
+        in_use = None if value is None or difference is None else value - difference
+        return {
+            **dict(list(self.as_row().items())[:3]),
+            "In use": found["model"],
+            f"{name} in use": self.show(name, in_use),
+            name: self.show(name, value),
+            "Difference": self.show(name, difference),
+            "95 % interval": " to ".join(self.show(name, end) for end in ends),
+        }
 
     def as_table(self) -> list[dict[str, Any]]:
         """The numbers, a row each: `measure`, `value` as kept, `shown` in its unit, and so on."""
         rows: list[dict[str, Any]] = [
-            {"measure": self._rows, "value": self.num_obs, "shown": self.count}
+            {"measure": self._scored("rows", "rows"), "value": self.num_obs, "shown": self._count}
         ]
         for name, value in self.metrics.items():
             interval = [self.show(name, end) for end in self.intervals.get(name) or ()]
             guess = self.baseline.get(name, {}).get("value")
             row = {"measure": name, "value": value, "shown": self.show(name, value)}
-            row |= {"95 % interval": " to ".join(interval), "constant guess": self.show(name, guess)}
+            row |= {
+                "95 % interval": " to ".join(interval),
+                "constant guess": self.show(name, guess),
+            }
             rows.append(row | {"times the guess's error": self.relative.get(name, {}).get("value")})
-        target = (self.scoring or {}).get("target", "target")
+        target = self._scored("target", "target")
         for name, value in self.target.items():
             measure = f"actual {target}, {name}"
             rows.append({"measure": measure, "value": value, "shown": self._show_target(value)})
         for column, values in self.segments.items():
             for segment, measured in values.items():
                 for name, value in measured["metrics"].items():
-                    measure = f"{name}, {column} {segment} ({measured['num_obs']:,} {self._rows})"
+                    measure = f"{name}, {column} {segment}: {measured['num_obs']:,} rows"
                     shown = self.show(name, value)
                     rows.append({"measure": measure, "value": value, "shown": shown})
         return rows
 
     @property
-    def _rows(self) -> str:
-        return str((self.scoring or {}).get("rows", "rows"))
+    def _count(self) -> str:
+        """How many rows, and in parentheses how many groups, if they are fewer."""
+        return f"{self.num_obs:,}" + ("" if self._is_ungrouped else f" ({self.groups:,})")
 
     @property
-    def _metrics_scored(self) -> Mapping[str, Any]:
-        return (self.scoring or {}).get("metrics", {})
+    def _is_ungrouped(self) -> bool:
+        return self.groups in (None, self.num_obs)
+
+    def _scored(self, what: str, default: Any = None) -> Any:  # noqa: ANN401
+        return (self.scoring or {}).get(what, default)
 
     def _show_target(self, value: Any) -> str:  # noqa: ANN401  a number, a count or a class
         is_number = isinstance(value, (int, float))
-        return _show(value, (self.scoring or {}).get("unit")) if is_number else str(value)
+        return _show(value, self._scored("unit")) if is_number else str(value)
 
     def _check_types(self) -> None:
         optional = [self.flow, self.model, *(self.window or {}).values()]
@@ -239,130 +242,6 @@ _IN_DATA = ("num_obs", "metrics", "target")
 _BESIDE_DATA = [each.name for each in fields(Trial) if each.name not in (*_IN_DATA, "other")]
 
 
-def get_trial_id() -> str:
-    """Make a unique identifier for a trial."""
-    return str(uuid.uuid4())
-
-
-def get_trial_summary(
-    trial_id: str,
-    actuals: pd.Series[Any],
-    input_df: pd.DataFrame,
-    metrics: Mapping[str, Score],
-    scoring: Scoring,
-    selection: Selection,
-    flow_name: str,
-    model: str,
-    difference: Difference | None = None,
-    compared_with: Trial | None = None,
-) -> Trial:
-    """Collect the results in a trial.
-
-    Args:
-        trial_id: From `get_trial_id`.
-        actuals: Shape (n,): the actual values.
-        input_df: Shape (n, any): the rows. `attrs["source"]` says what was read, if data.py sets
-            it.
-        metrics: By name, from `evaluate_model`.
-        scoring: What was measured.
-        selection: What was asked for.
-        flow_name: The flow's name.
-        model: The model's name.
-        difference: From the model in use, if this is another model's trial.
-        compared_with: The trial of the model in use.
-    """
-    # `history`, which needs only the class, need not wait for these.
-    from .scores import count_groups, suggest_baseline
-
-    if scoring.baseline is None:
-        problem = "metrics.py: SCORING has no baseline, so there is no comparison with a guess"
-        log.warning("%s; add this line: %s", problem, suggest_baseline(actuals, scoring))
-    now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
-    first = next(iter(metrics.values()))
-    names = {column: list(values) for column, values in first.segments.items()}
-    return Trial(
-        id=trial_id,
-        num_obs=len(input_df),
-        metrics={name: score.all.value for name, score in metrics.items()},
-        target=_summarize(actuals),
-        created_at=now.replace("+00:00", "Z"),
-        flow=flow_name,
-        model=model,
-        source=input_df.attrs.get("source", {"data": selection.data}),
-        selection={name: getattr(selection, name) for name in SELECTION},
-        window=selection.window,
-        scoring=_describe(scoring),
-        groups=count_groups(input_df, scoring),
-        intervals={name: score.all.interval for name, score in metrics.items()},
-        baseline={
-            name: {"value": score.all.baseline, "interval": score.all.baseline_interval}
-            for name, score in metrics.items()
-        },
-        relative={
-            name: {"value": score.all.relative, "interval": score.all.relative_interval}
-            for name, score in metrics.items()
-        },
-        errors={
-            name: {each: getattr(score.all, each) for each in ERRORS}
-            for name, score in metrics.items()
-        },
-        segments={
-            column: {
-                name: {
-                    "num_obs": first.segments[column][name][0],
-                    "metrics": {m: score.segments[column][name][1] for m, score in metrics.items()},
-                }
-                for name in values
-            }
-            for column, values in names.items()
-        },
-        difference=_describe_difference(difference, compared_with, next(iter(metrics))),
-    )
-
-
-ERRORS = ("log_error", "log_error_se", "log_relative", "log_relative_se")
-
-
-def _describe(scoring: Scoring) -> dict[str, Any]:
-    def unit(of: Unit | None) -> dict[str, Any] | None:
-        return of and asdict(of)
-
-    metrics = {
-        name: {"unit": unit(metric.unit), "best": metric.best}
-        for name, metric in scoring.metrics.items()
-    }
-    return {
-        "rows": scoring.rows,
-        "target": scoring.target,
-        "unit": unit(scoring.unit),
-        "metrics": metrics,
-        "baseline": scoring.baseline,
-        "group": scoring.group,
-    }
-
-
-def _describe_difference(
-    difference: Difference | None, trial: Trial | None, metric: str
-) -> dict[str, Any] | None:
-    if difference is None or trial is None:
-        return None
-    what = {"metric": metric, "model": trial.model, "trial": trial.id}
-    return {**what, "value": difference.value, "interval": difference.interval}
-
-
-def _summarize(actuals: Iterable[Any]) -> dict[str, float | None]:
-    """Statistics of numbers, or how many rows each class has."""
-    import numpy as np
-
-    values = np.asarray(actuals)
-    if values.dtype.kind in "bifu":
-        found = {name: float(getattr(np, name)(values)) for name in STATISTICS}
-        return {name: value if math.isfinite(value) else None for name, value in found.items()}
-    names, counts = np.unique(values.astype(str), return_counts=True)
-    common = np.argsort(-counts, kind="stable")[:MAX_CLASSES]
-    return {str(names[code]): int(counts[code]) for code in common}
-
-
 def _show(value: float | None, unit: Mapping[str, Any] | None, *, with_unit: bool = True) -> str:
     if value is None:
         return "undefined" if with_unit else "-"
@@ -370,3 +249,25 @@ def _show(value: float | None, unit: Mapping[str, Any] | None, *, with_unit: boo
         return f"{value:.3f}" if abs(value) < UNREADABLE else f"{value:.3e}"
     text = f"{value / unit['per']:,.1f}"
     return f"{text} {unit['symbol']}" if with_unit else text
+
+
+def as_tables(trials: Sequence[Trial], *, compare: bool = False) -> list[list[list[str]]]:
+    """Trials as tables of text, with a line of headers; one for each change of columns.
+
+    A column of numbers that are large and have no unit is left out.
+
+    Args:
+        trials: In their order.
+        compare: Show how each differs from the trial of the model in use, instead of its metrics.
+    """
+    tables = []
+    made = [trial.as_comparison() if compare else trial.as_row() for trial in trials]
+    for headers, rows in groupby(made, key=tuple):
+        lines = [list(row.values()) for row in rows]
+        shown = [
+            column
+            for column in zip(headers, *lines, strict=True)
+            if not all(EXPONENT in text for text in column[1:])
+        ]
+        tables.append([list(line) for line in zip(*shown, strict=True)])
+    return tables

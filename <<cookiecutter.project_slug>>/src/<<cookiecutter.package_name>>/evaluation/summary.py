@@ -1,0 +1,157 @@
+"""Collecting the results in a trial."""
+
+from __future__ import annotations
+
+import logging
+import math
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import redact_url
+from .intervals import Difference
+from .scores import Score, count_groups, suggest_baseline
+from .scoring import Scoring, Unit
+from .selection import Selection
+from .trial import Trial
+
+STATISTICS = ("mean", "median", "min", "max")
+SELECTION = ("batch_size", "seed", "closed_last", "lag")
+ERRORS = ("log_error", "log_error_se", "log_relative", "log_relative_se")
+MAX_CLASSES = 50  # whose counts a trial keeps
+log = logging.getLogger(__name__)
+
+
+def get_trial_id() -> str:
+    """Make a unique identifier for a trial."""
+    return str(uuid.uuid4())
+
+
+def get_trial_summary(
+    trial_id: str,
+    actuals: pd.Series[Any],
+    input_df: pd.DataFrame,
+    metrics: Mapping[str, Score],
+    scoring: Scoring,
+    selection: Selection,
+    flow_name: str,
+    model: str,
+    difference: Difference | None = None,
+    compared_with: Trial | None = None,
+) -> Trial:
+    """Collect the results in a trial.
+
+    Args:
+        trial_id: From `get_trial_id`.
+        actuals: Shape (n,): the actual values.
+        input_df: Shape (n, any): the rows. `attrs["source"]` says what was read, if data.py sets
+            it.
+        metrics: By name, from `evaluate_model`.
+        scoring: What was measured.
+        selection: What was asked for.
+        flow_name: The flow's name.
+        model: The model's name.
+        difference: From the model in use, if this is another model's trial.
+        compared_with: The trial of the model in use.
+    """
+    if scoring.baseline is None:
+        problem = "metrics.py: SCORING has no baseline, so there is no comparison with a guess"
+        log.warning("%s; add this line: %s", problem, suggest_baseline(actuals, scoring))
+    now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+    return Trial(
+        id=trial_id,
+        num_obs=len(input_df),
+        metrics={name: score.all.value for name, score in metrics.items()},
+        target=_summarize(actuals),
+        created_at=now.replace("+00:00", "Z"),
+        flow=flow_name,
+        model=model,
+        source=_redact(input_df.attrs.get("source", {"data": selection.data})),
+        selection={name: getattr(selection, name) for name in SELECTION},
+        window=selection.window,
+        scoring=_describe(scoring),
+        groups=count_groups(input_df, scoring),
+        intervals={name: score.all.interval for name, score in metrics.items()},
+        baseline={
+            name: {"value": score.all.baseline, "interval": score.all.baseline_interval}
+            for name, score in metrics.items()
+        },
+        relative={
+            name: {"value": score.all.relative, "interval": score.all.relative_interval}
+            for name, score in metrics.items()
+        },
+        errors={
+            name: {each: getattr(score.all, each) for each in ERRORS}
+            for name, score in metrics.items()
+        },
+        segments=_collect_segments(metrics),
+        difference=_describe_difference(difference, compared_with, next(iter(metrics))),
+    )
+
+
+def _redact(value: Any) -> Any:  # noqa: ANN401  what data.py says of its source
+    """The value as strict JSON, without the secrets that an address in it may hold."""
+    if isinstance(value, Mapping):
+        return {str(name): _redact(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_redact(each) for each in value]
+    if isinstance(value, (bool, int, type(None))) or (
+        isinstance(value, float) and math.isfinite(value)
+    ):
+        return value
+    return redact_url(str(value)) if "://" in str(value) else str(value)
+
+
+def _collect_segments(metrics: Mapping[str, Score]) -> dict[str, dict[str, Any]]:
+    """By column and value, the number of rows and the metrics."""
+    found: dict[str, dict[str, Any]] = {}
+    for metric, score in metrics.items():
+        for column, values in score.segments.items():
+            for name, (num_obs, value) in values.items():
+                new = {"num_obs": num_obs, "metrics": {}}
+                segment = found.setdefault(column, {}).setdefault(name, new)
+                segment["metrics"][metric] = value
+    return found
+
+
+def _describe(scoring: Scoring) -> dict[str, Any]:
+    def unit(of: Unit | None) -> dict[str, Any] | None:
+        return of and asdict(of)
+
+    metrics = {
+        name: {"unit": unit(metric.unit), "best": metric.best}
+        for name, metric in scoring.metrics.items()
+    }
+    return {
+        "rows": scoring.rows,
+        "target": scoring.target,
+        "unit": unit(scoring.unit),
+        "metrics": metrics,
+        "baseline": scoring.baseline,
+        "group": scoring.group,
+    }
+
+
+def _describe_difference(
+    difference: Difference | None, trial: Trial | None, metric: str
+) -> dict[str, Any] | None:
+    if difference is None or trial is None:
+        return None
+    what = {"metric": metric, "model": trial.model, "trial": trial.id}
+    return {**what, "value": difference.value, "interval": difference.interval}
+
+
+def _summarize(actuals: Iterable[Any]) -> dict[str, float | None]:
+    """Statistics of numbers, or how many rows each class has."""
+    values = np.asarray(actuals)
+    if values.dtype.kind in "bifu":
+        found = {name: float(getattr(np, name)(values)) for name in STATISTICS}
+        return {name: value if math.isfinite(value) else None for name, value in found.items()}
+    names, counts = np.unique(values.astype(str), return_counts=True)
+    common = np.argsort(-counts, kind="stable")[:MAX_CLASSES]
+    return {str(names[code]): int(counts[code]) for code in common}

@@ -1,0 +1,186 @@
+"""Scoring models of every kind: numbers, classes, probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
+
+from << cookiecutter.package_name >>.errors import InputError
+from << cookiecutter.package_name >>.evaluation import (
+    Metric,
+    Scoring,
+    Unit,
+    absolute_error,
+    squared_error,
+)
+from << cookiecutter.package_name >>.evaluation.scores import (
+    compare_models,
+    count_groups,
+    evaluate_model,
+    suggest_baseline,
+)
+
+INDEX = [7, 8, 9]
+ACTUAL = pd.Series([1.0, 2.0, 6.0], index=INDEX)
+LABELS = pd.Series(["no", "yes", "yes"], index=INDEX)
+ROWS = pd.DataFrame({"region": ["a", None, 3], "customer": [1, 1, 2]}, index=INDEX)
+REGRESSION = Scoring(
+    rows="houses",
+    target="price",
+    unit=Unit("€"),
+    metrics={
+        "MAE": Metric.mean(absolute_error, Unit("€")),
+        "MSE": Metric.mean(squared_error),
+        "R2": Metric(r2_score, best=1.0),
+    },
+    baseline=3.0,
+)
+CLASSES = ("maybe", "no", "yes")
+PROBABILITIES = Scoring(
+    rows="visits",
+    target="purchase",
+    metrics={
+        "log loss": Metric(lambda actual, p: log_loss(actual, p, labels=CLASSES)),
+        "accuracy": Metric(
+            lambda actual, p: accuracy_score(actual, np.array(CLASSES)[p.argmax(axis=1)]), best=1.0
+        ),
+    },
+    baseline={"maybe": 0.2, "no": 0.4, "yes": 0.4},
+    classes=CLASSES,
+)
+
+
+def score(scoring, actual, predicted, name=None, rows=ROWS):
+    return evaluate_model(actual, predicted, name or next(iter(scoring.metrics)), rows, scoring)
+
+
+def test_a_regression():
+    predicted = pd.Series([2.0, 2.0, 4.0], index=INDEX)
+    values = [score(REGRESSION, ACTUAL, predicted, name).all.value for name in REGRESSION.metrics]
+    assert values == pytest.approx([1.0, 5 / 3, 1 - 5 / 14])
+    mae = score(REGRESSION, ACTUAL, predicted).all
+    assert (mae.baseline, mae.relative) == (2.0, 0.5)
+    r2 = score(REGRESSION, ACTUAL, predicted, "R2").all
+    assert r2.baseline == 0.0
+    assert r2.relative == pytest.approx(5 / 14)
+    for other in (np.array(predicted), list(predicted), predicted.astype("Float64")):
+        assert score(REGRESSION, ACTUAL, other).all.value == 1.0
+
+
+def test_undefined_is_none():
+    one = slice(0, 1)
+    assert score(REGRESSION, ACTUAL[one], ACTUAL[one] + 1, "R2", ROWS[one]).all.value is None
+    perfect = score(REGRESSION, ACTUAL, ACTUAL).all
+    assert (perfect.value, perfect.relative) == (0.0, None)
+    auc = Scoring("customers", "churn", {"AUC": Metric(roc_auc_score, best=1.0)}, baseline=0.5)
+    churned = pd.Series([1, 1, 1], index=INDEX)
+    assert score(auc, churned, [0.1, 0.2, 0.3]).all.value is None
+    assert score(auc, churned * [0, 1, 1], [0.1, 0.2, 0.3]).all.value == 1.0
+
+
+def test_classes_by_their_labels():
+    scoring = Scoring(
+        "visits", "purchase", {"hits": Metric(accuracy_score, best=1.0)}, baseline="yes"
+    )
+    found = score(scoring, LABELS, pd.Series(["no", "no", "yes"], index=INDEX)).all
+    assert (found.value, found.baseline, found.relative) == pytest.approx((2 / 3, 2 / 3, 1.0))
+    unseen = score(scoring, LABELS, pd.Categorical(["never seen", "no", "yes"])).all
+    assert unseen.value == pytest.approx(1 / 3)
+
+
+def test_probabilities_of_classes_are_put_into_the_order_of_the_classes():
+    shares = pd.DataFrame(
+        {"yes": [0.1, 0.8, 0.6], "no": [0.7, 0.1, 0.3], "maybe": [0.2, 0.1, 0.1]}, index=INDEX
+    )
+    expected = -np.log([0.7, 0.8, 0.6]).mean()
+    assert score(PROBABILITIES, LABELS, shares).all.value == pytest.approx(expected)
+    reordered = score(PROBABILITIES, LABELS, shares[["maybe", "yes", "no"]]).all
+    assert reordered.value == pytest.approx(expected)
+    assert reordered.baseline == pytest.approx(-np.log(0.4))
+    assert score(PROBABILITIES, LABELS, shares, "accuracy").all.value == 1.0
+    in_order = shares[list(CLASSES)].to_numpy()
+    assert score(PROBABILITIES, LABELS, in_order).all.value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "message"),
+    [
+        ([1.0, 2.0], "predict returned 2 finite numbers for 3 rows"),
+        ([1.0, 2.0, float("nan")], "predict returned 2 finite numbers for 3 rows"),
+        ([[1.0], [2.0], [6.0]], r"predict returned an array of shape \(3, 1\)"),
+        (["a", "b", "c"], "predict returned values of type .*, but get_target of type float64"),
+        (ACTUAL[::-1], "predict returned the rows with another index, or in another order"),
+        (ACTUAL.reset_index(drop=True), "predict returned the rows with another index"),
+        (None, "predict returned NoneType; return numbers or classes"),
+        (
+            pd.to_timedelta([1, 2, 6], unit="s"),
+            r"predict returned timedelta64\[.*\]; return numbers",
+        ),
+        (pd.DataFrame({"no": ACTUAL, "yes": ACTUAL}), "SCORING has no classes; set classes="),
+    ],
+)
+def test_a_prediction_that_is_not_one_value_per_row_is_refused_in_one_line(predicted, message):
+    with pytest.raises(InputError, match=message) as caught:
+        score(REGRESSION, ACTUAL, predicted)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_columns_that_are_not_the_classes_are_refused():
+    with pytest.raises(InputError, match="predict returned the columns no; return one for each of"):
+        score(PROBABILITIES, LABELS, pd.DataFrame({"no": ACTUAL}))
+    with pytest.raises(InputError, match=r"write classes=\('a', 'b'\)"):
+        Scoring("x", "y", {"MAE": Metric(max)}, classes=("b", "a"))
+    with pytest.raises(InputError, match="SCORING has no metrics"):
+        Scoring("x", "y", {})
+
+
+def test_segments_and_groups():
+    scoring = Scoring(
+        "houses",
+        "price",
+        REGRESSION.metrics,
+        segments=("region",),
+        group="customer",
+    )
+    found = score(scoring, ACTUAL, ACTUAL + [1, 2, 3]).segments["region"]
+    assert found == {"a": (1, 1.0), "missing": (1, 2.0), "3": (1, 3.0)}
+    assert count_groups(ROWS, scoring) == 2
+    assert count_groups(ROWS, REGRESSION) == 3
+    with pytest.raises(
+        InputError, match=r"segments: the rows have no column 'region', only customer"
+    ):
+        score(scoring, ACTUAL, ACTUAL, rows=ROWS[["customer"]])
+    with pytest.raises(
+        InputError, match=r"^metrics\.py: group: the rows have no column 'customer'"
+    ):
+        score(scoring, ACTUAL, ACTUAL, rows=ROWS[["region"]])
+
+
+def test_many_segments_are_bounded():
+    actual = pd.Series(np.zeros(10_000))
+    rows = pd.DataFrame({"region": np.maximum(np.arange(10_000) - 5_000, 0)})
+    scoring = Scoring("houses", "price", REGRESSION.metrics, segments=("region",))
+    found = score(scoring, actual, actual + 1.0, rows=rows).segments["region"]
+    assert len(found) == 20
+    assert found["0"] == (5001, 1.0)
+    assert found["4,981 other values"] == (4981, 1.0)
+    assert sum(count for count, _ in found.values()) == 10_000
+
+
+def test_two_models_on_the_same_rows():
+    found = compare_models(ACTUAL, ACTUAL + 1, ACTUAL + 3, ROWS, REGRESSION)
+    assert found.value == 2.0
+
+
+@pytest.mark.parametrize(
+    ("actual", "scoring", "line"),
+    [
+        (ACTUAL, REGRESSION, "baseline=2.0,"),
+        (LABELS, REGRESSION, "baseline='yes',"),
+        (LABELS, PROBABILITIES, "baseline={'maybe': 0, 'no': 0.3333, 'yes': 0.6667},"),
+    ],
+)
+def test_the_baseline_that_is_missing_can_be_copied(actual, scoring, line):
+    assert suggest_baseline(actual, scoring) == line
