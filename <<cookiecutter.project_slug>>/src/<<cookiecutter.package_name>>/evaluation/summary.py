@@ -121,7 +121,7 @@ def _collect_segments(metrics: Mapping[str, Score]) -> dict[str, dict[str, Any]]
 
 def _describe(scoring: Scoring) -> dict[str, Any]:
     def unit(of: Unit | None) -> dict[str, Any] | None:
-        return of and asdict(of)
+        return asdict(of) if of else None
 
     metrics = {
         name: {"unit": unit(metric.unit), "best": metric.best}
