@@ -110,7 +110,7 @@ class Trial:
     @property
     def sentence(self) -> str:
         """The result in one sentence, for a log or a state in Prefect."""
-        name, value = next(iter(self.metrics.items()))
+        name, value = next(iter(self.metrics.items()), ("no metric:", None))
         shown = f"{name} {self.show(name, value)}"
         closed = f" closed {self.period}" if self.window else ""
         by = "" if self._is_ungrouped else f" ({self.groups:,} by {self._scored('group')})"
@@ -121,7 +121,7 @@ class Trial:
     @property
     def comparison(self) -> str | None:
         """How the model compares with the constant guess, in one sentence; None if unknown."""
-        name = next(iter(self.metrics))
+        name = next(iter(self.metrics), "")
         relative = self.relative.get(name, {})
         value, interval = relative.get("value"), relative.get("interval")
         if value is None:
