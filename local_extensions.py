@@ -40,10 +40,7 @@ def ask_again(answers: dict[str, str]) -> str:
     Raises:
         click.Abort: On Ctrl-C, and at the end of the input.
     """
-    context = click.get_current_context(silent=True)
-    if context is None or context.params.get("no_input") or not sys.stdin.isatty():
-        return ""
-    while problems := find_problems(answers):
+    while _asking() and sys.stdin.isatty() and (problems := find_problems(answers)):
         prompts = json.loads((TEMPLATE / "cookiecutter.json").read_text())["__prompts__"]
         for prompt, problem in problems.items():
             may_be_empty = not find_problems({prompt: ""})
@@ -74,16 +71,23 @@ def check_answers(answers: dict[str, str]) -> str:
     if not problems:
         return ""
     lines = list(problems.values())
-    context = click.get_current_context(silent=True)
-    if context is not None and not context.params.get("no_input"):
+    if template := _asking():
         good = [
             f"{name}={answer}"
             for name, answer in answers.items()
             if not name.startswith("_") and not find_problems({name: answer})
         ]
-        command = shlex.join(["cookiecutter", context.params["template"], *good])
+        command = shlex.join(["cookiecutter", template, *good])
         lines.append(f"To keep the other answers: {command}")
     raise FailedHookException("\n".join(lines))
+
+
+def _asking() -> str:
+    """The template as the user named it to a `cookiecutter` that asks questions; else empty."""
+    context = click.get_current_context(silent=True)
+    options = {} if context is None else context.params
+    quiet = any(options.get(name) for name in ("no_input", "replay", "replay_file"))
+    return "" if quiet else options.get("template", "")
 
 
 def quoted(text: str) -> str:
