@@ -22,6 +22,7 @@ from jinja2.ext import Extension
 from answers import find_problems
 
 TEMPLATE = Path(__file__).resolve().parent
+FOLDER = "<<cookiecutter.project_slug>>"
 
 # What cookiecutter has imported by now stays until it ends: searching it for garbage, again and
 # again, would take a tenth of the time that scaffolding takes.
@@ -55,7 +56,7 @@ def check_answers(answers: dict[str, str]) -> str:
     """Refuse answers that cannot be used before anything is written, not even a folder.
 
     cookiecutter prints the message of what is raised here, the exception that it raises itself for
-    a failed hook. Where no questions are asked (a replay), hooks/pre_gen_project.py calls this.
+    a failed hook.
 
     Args:
         answers: All answers, by prompt.
@@ -139,9 +140,16 @@ def locked_requirements(answers: Mapping[str, str], name: str) -> str:
 
 
 class TemplateExtension(Extension):
-    """Adds the functions above as filters."""
+    """Adds the functions above as filters, and checks the answers before anything is written."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         filters = (ask_again, check_answers, quoted, markdown, saved_answers, locked_requirements)
         environment.filters |= {function.__name__: function for function in filters}
+
+    def preprocess(self, source: str, *_: object) -> str:
+        """Check the answers where the project's folder is named, as a replay renders no prompts.
+
+        A hook would do the same later, in a process of its own, and with a traceback.
+        """
+        return f"{source}<< cookiecutter | check_answers >>" if source == FOLDER else source

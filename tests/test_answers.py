@@ -96,15 +96,15 @@ def test_a_bad_answer_is_refused_in_one_line_and_nothing_is_written(
     assert not Path("/tmp/evil").exists()
 
 
-def test_a_replay_with_a_bad_answer_is_refused_by_the_hook(tmp_path):
+def test_a_replay_with_a_bad_answer_is_refused(tmp_path):
     bad = {"project_slug": "good-name", "package_name": "import", "prefect_project": "good-name"}
     answers = {"cookiecutter": {**ANSWERS, **bad}}
     replay = tmp_path / "replay.json"
     replay.write_text(json.dumps(answers))
     result = run("cookiecutter", ROOT, "-o", tmp_path, "--replay-file", replay)
     assert result.returncode == 1
-    last = result.stdout.splitlines()[-1]
-    assert last == "package_name must not be 'import', which is a Python keyword"
+    said = result.stdout + result.stderr
+    assert said == "package_name must not be 'import', which is a Python keyword\n"
     assert [path.name for path in tmp_path.iterdir()] == ["replay.json"]
 
 

@@ -98,7 +98,7 @@ def scaffold(folder: Path) -> Path:
 
 
 def isolate(folder: Path) -> None:
-    """Hide the user's settings, and keep what Prefect and the project store in the demo's folder."""
+    """Hide the user's settings, and keep what Prefect and the project store in this folder."""
     for name in list(os.environ):
         if name.startswith(("PREFECT_", "SATURN_")) or name in SETTINGS:
             del os.environ[name]
