@@ -57,8 +57,9 @@ def test_a_bad_log_is_refused_in_one_line(tmp_path, line, message):
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_trial_of_the_sample_is_kept_with_what_was_read(trials):
-    trial = run_trial(make_selection("sample", batch_size=100, seed=0), trials=trials, flow="tester")
+def test_a_trial_of_the_sample_is_kept_with_what_was_read():
+    trial = run_trial(make_selection("sample", batch_size=100, seed=0))
     assert trial is not None
-    assert trial["data"]["num_obs"] == 100
-    assert trial["source"]["name"] == "synthetic sample"
+    assert trial.num_obs == 100
+    assert trial.source is not None
+    assert trial.source["name"] == "synthetic sample"

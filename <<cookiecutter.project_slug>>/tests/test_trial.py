@@ -6,9 +6,10 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from << cookiecutter.package_name >> import pipeline
+from << cookiecutter.package_name >> import pipeline, settings
 from << cookiecutter.package_name >>.errors import InputError
 from << cookiecutter.package_name >>.evaluation import (
     Metric,
@@ -76,12 +77,13 @@ def _own_model(monkeypatch, rows):
 @pytest.mark.usefixtures("_own_model")
 def test_a_trial_is_kept_and_read_back(trials, caplog):
     caplog.set_level("INFO")
-    trial = pipeline.run_trial(make_selection("x", seed=3), place=trials, flow_name="tester-flow")
+    trial = pipeline.run_trial(make_selection("x", seed=3))
     assert trial is not None
     assert (trial.num_obs, trial.groups) == (3, 3)
     assert trial.metrics == {"MAE": 1.0, "worst": 1.0}
     assert trial.target == {"mean": 2.0, "median": 2.0, "min": 1.0, "max": 3.0}
-    assert (trial.flow, trial.model, trial.source) == ("tester-flow", "own", {"data": "x"})
+    assert trial.flow == settings.load_settings().flow_name
+    assert (trial.model, trial.source) == ("own", {"data": "x"})
     assert trial.selection == {"batch_size": 1000, "seed": 3, "closed_last": None, "lag": None}
     assert trial.baseline["worst"]["value"] == 2.0
     assert trial.relative["worst"]["value"] == 0.5
@@ -89,6 +91,7 @@ def test_a_trial_is_kept_and_read_back(trials, caplog):
     assert trial.sentences == [
         "MAE 1.0 d on 3 parcels, own",
         "own is no better than always guessing 1.000: its MAE is 1.00 times that of the guess",
+        "too few rows to judge the model: 3 parcels, at least 20 needed",
     ]
     assert all(sentence in caplog.text for sentence in trial.sentences)
     assert [read.to_json() for read in read_trials(trials)] == [as_json(trial)]
@@ -101,7 +104,7 @@ def as_json(trial):
 @pytest.mark.usefixtures("_own_model")
 def test_challengers_get_trials_of_their_own_on_the_same_rows(monkeypatch, trials):
     monkeypatch.setattr(pipeline, "CHALLENGERS", {"perfect": lambda df: df["size"] * 1.0})
-    trial = pipeline.run_trial(make_selection("x"), place=trials, flow_name="f")
+    trial = pipeline.run_trial(make_selection("x"))
     assert trial is not None
     first, second = read_trials(trials)
     assert (first.id, first.difference) == (trial.id, None)
@@ -120,11 +123,11 @@ def test_challengers_get_trials_of_their_own_on_the_same_rows(monkeypatch, trial
 @pytest.mark.usefixtures("_own_model")
 def test_no_secret_of_an_address_gets_into_a_trial(monkeypatch, rows, trials):
     place = "postgresql://ann:hunter2@db/orders?sslkey=hunter3"
-    trial = pipeline.run_trial(make_selection(place), place=trials, flow_name="f")
+    trial = pipeline.run_trial(make_selection(place))
     assert trial is not None
     assert trial.source == {"data": "postgresql://db/orders"}
     rows.attrs["source"] = {"data": [place], "rows": np.int64(4), "share": float("nan")}
-    trial = pipeline.run_trial(make_selection("x"), place=trials, flow_name="f")
+    trial = pipeline.run_trial(make_selection("x"))
     assert trial is not None
     assert trial.source == {"data": ["postgresql://db/orders"], "rows": "4", "share": "nan"}
     assert "hunter" not in json.dumps([read.to_json() for read in read_trials(trials)])
@@ -133,11 +136,46 @@ def test_no_secret_of_an_address_gets_into_a_trial(monkeypatch, rows, trials):
 @pytest.mark.usefixtures("_own_model")
 def test_without_a_baseline_the_line_to_add_is_said(monkeypatch, trials, caplog):
     monkeypatch.setattr(pipeline, "SCORING", replace(SCORING, baseline=None))
-    trial = pipeline.run_trial(make_selection("x"), place=trials, flow_name="f")
+    trial = pipeline.run_trial(make_selection("x"))
     assert trial is not None
     assert trial.comparison is None
     assert "SCORING has no baseline" in caplog.text
     assert "add this line: baseline=2.0," in caplog.text
+
+
+@pytest.mark.usefixtures("_own_model")
+def test_a_model_that_became_worse_is_told_from_data_that_became_harder(monkeypatch, trials):
+    """One trial a day: the error grows on the eighteenth, first with the guess's, then alone."""
+    rng = np.random.default_rng(0)
+
+    def evaluate(day, hardness, error):
+        size = hardness * rng.gamma(2.0, size=500)
+        closed = pd.Timestamp("2020-01-01") + pd.Timedelta(days=day)
+        frame = pd.DataFrame({"size": size, "closed_at": closed})
+        predicted = size * (1 + 0.3 * error * rng.choice([-1.0, 1.0], size=500))
+        own = {
+            "get_ticket_data_batch": lambda selection: selection.draw(frame, "closed_at"),
+            "get_target": lambda df: df["size"],
+            "predict": lambda df: pd.Series(predicted, index=frame.index)[df.index],
+        }
+        for name, function in own.items():
+            monkeypatch.setattr(pipeline, name, function)
+        window = {"closed_from": closed, "closed_to": closed + pd.Timedelta(days=1)}
+        trial = pipeline.run_trial(make_selection(None, batch_size=None, **window))
+        assert trial is not None
+        assert trial.gate is not None
+        return trial.gate["name"]
+
+    scoring = replace(SCORING, baseline=0.0, segments=())
+    monkeypatch.setattr(pipeline, "SCORING", scoring)
+    before = [evaluate(day, 1.0, 1.0) for day in range(17)]
+    assert before == ["too little history"] * 14 + ["as before"] * 3
+    assert [evaluate(day, 3.0, 1.0) for day in range(17, 19)] == ["as before", "data changed"]
+    assert [evaluate(day, 1.0, 1.5) for day in range(19, 21)] == ["data changed", "worse"]
+    (*_, last) = read_trials(trials)
+    assert last.is_worse
+    assert last.verdict is not None
+    assert last.verdict.startswith("worse since 2020-01-21: MAE is 0.4")
 
 
 class Node:
@@ -160,22 +198,25 @@ def test_the_steps_pass_on_what_a_step_returns(monkeypatch):
         return nodes[-1]
 
     last = pipeline.evaluate_batch("batch", "selection", "flow", step)  # type: ignore[arg-type]
-    actuals, preds, trial_id, mae, worst, first, others, difference, *_, second = nodes
+    actuals, preds, trial_id, history, mae, worst, first, *rest, second = nodes
+    others, difference = rest[:2]
     assert last == [first, second]
     assert actuals.arguments == preds.arguments == others.arguments == ("batch",)
     assert mae.arguments == (actuals, preds, "MAE", "batch", SCORING)
     what = ("batch", {"MAE": mae, "worst": worst}, SCORING, "selection", "flow")
-    assert first.arguments == (trial_id, actuals, *what, pipeline.MODEL_NAME)
+    assert history.function is pipeline.read_history
+    assert first.arguments == (trial_id, actuals, *what, pipeline.MODEL_NAME, history)
     assert others.function is other
     assert difference.arguments == (actuals, preds, others, "batch", SCORING)
-    assert second.arguments[-3:] == ("other", difference, first)
+    assert second.arguments[-4] == "other"
+    assert second.arguments[-2:] == (difference, first)
 
 
 @pytest.mark.usefixtures("_own_model")
 def test_a_window_without_rows_makes_no_trial(trials, caplog):
     caplog.set_level("INFO")
     selection = make_selection("x", closed_from="2020-01-01")
-    assert pipeline.run_trial(selection, place=trials, flow_name="f") is None
+    assert pipeline.run_trial(selection) is None
     assert "no rows closed from 2020-01-01 00:00:00 to the end" in caplog.text
     assert read_trials(trials) == []
 

@@ -13,6 +13,7 @@ import click
 from .errors import InputError, exit_on_input_error
 from .settings import SLUG, load_settings
 
+WORSE = 3  # exit code: the model became worse
 TEXT_COLUMNS = 3  # of the table of trials; numbers follow
 
 
@@ -37,25 +38,26 @@ def evaluate(
     all_rows: bool,
     trials: str | None,
     **options: Any,  # noqa: ANN401  as make_selection takes them
-) -> None:
+) -> int:
     """Evaluate the model here and now, without Prefect.
 
-    Prints the trial as JSON.
+    Prints the trial as JSON. Exits with 3 if the model became worse.
     """
     # Imported here: pandas and scikit-learn take seconds, which `--help` need not wait for.
     from .evaluation.selection import make_selection
     from .pipeline import run_trial
 
-    settings = load_settings()
+    settings = load_settings(trials=trials)
     if all_rows and batch_size is not None:
         raise InputError("batch_size: --all was given as well; give one or the other")
     if all_rows or batch_size is not None:
         options["batch_size"] = batch_size
     selection = make_selection(data or settings.data, **options)
-    place = trials or settings.trials
-    trial = run_trial(selection, place=place, flow_name=settings.flow_name)
-    if trial is not None:
-        click.echo(json.dumps(trial.to_json(), indent=2, allow_nan=False))
+    trial = run_trial(selection)
+    if trial is None:
+        return 0
+    click.echo(json.dumps(trial.to_json(), indent=2, allow_nan=False))
+    return WORSE if trial.is_worse else 0
 
 
 @cli.command()
@@ -68,7 +70,7 @@ def history(last: int, as_json: bool, compare: bool, trials: str | None) -> None
     from .evaluation.store import read_trials
     from .evaluation.trial import as_tables
 
-    found = read_trials(trials or load_settings().trials, last=last)
+    found = read_trials(load_settings(trials=trials).trials, last=last)
     if compare:
         found = [trial for trial in found if trial.difference]
     if as_json:

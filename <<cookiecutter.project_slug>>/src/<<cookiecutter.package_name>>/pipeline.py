@@ -17,16 +17,18 @@ from . import model
 from .data import get_target, get_ticket_data_batch
 from .evaluation.scores import compare_models, evaluate_model
 from .evaluation.selection import Selection
-from .evaluation.store import check_place, write_trial_summary
+from .evaluation.store import NONE, check_place, read_trials, write_trial_summary
 from .evaluation.summary import get_trial_id, get_trial_summary
 from .evaluation.trial import Trial
 from .metrics import SCORING
 from .model import MODEL_NAME, predict
+from .settings import load_settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
 # Other models, by name, to be compared with the one in use on the same rows.
 CHALLENGERS: dict[str, Callable[[pd.DataFrame], Any]] = getattr(model, "CHALLENGERS", {})
+LAST = 200  # trials, of all models, that a new one may be compared with
 log = logging.getLogger(__name__)
 
 
@@ -40,6 +42,12 @@ class Step(Protocol):
 def call(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a step here and now."""
     return function(*args, **kwargs)
+
+
+def read_history() -> list[Trial]:
+    """Read the latest trials, to judge a new one."""
+    place = load_settings().trials
+    return [] if place == NONE else read_trials(place, last=LAST)
 
 
 def evaluate_batch(
@@ -59,12 +67,12 @@ def evaluate_batch(
     actuals = step(get_target, batch)
 
     def evaluate(name: str, preds: Any, *compared: Any) -> Trial:  # noqa: ANN401  of a step
-        trial_id = step(get_trial_id)
+        trial_id, history = step(get_trial_id), step(read_history)
         metrics = {
             metric: step(evaluate_model, actuals, preds, metric, batch, SCORING)
             for metric in SCORING.metrics
         }
-        what = (selection, flow_name, name, *compared)
+        what = (selection, flow_name, name, history, *compared)
         return step(get_trial_summary, trial_id, actuals, batch, metrics, SCORING, *what)
 
     preds = step(predict, batch)
@@ -76,13 +84,11 @@ def evaluate_batch(
     return trials
 
 
-def run_trial(selection: Selection, *, place: str, flow_name: str) -> Trial | None:
+def run_trial(selection: Selection) -> Trial | None:
     """Get a batch, evaluate the model on it and keep the trial, without Prefect.
 
     Args:
         selection: Which rows.
-        place: Where the trial is kept, as in `write_trial_summary`.
-        flow_name: The flow's name.
 
     Returns:
         The trial; None if no row was selected. Those of challengers are kept, too.
@@ -90,14 +96,15 @@ def run_trial(selection: Selection, *, place: str, flow_name: str) -> Trial | No
     Raises:
         InputError: The data cannot be read, or the trial cannot be kept.
     """
-    check_place(place)
+    settings = load_settings()
+    check_place(settings.trials)
     batch = get_ticket_data_batch(selection)
     if batch.empty:
         log.info("no rows closed %s: nothing to evaluate", selection.period)
         return None
-    trials = evaluate_batch(batch, selection, flow_name)
+    trials = evaluate_batch(batch, selection, settings.flow_name)
     for trial in trials:
-        kept = write_trial_summary(trial, place)
+        kept = write_trial_summary(trial, settings.trials)
         log.info("trial %s: %s", trial.id, f"kept in {kept}" if kept else "not kept")
         for sentence in trial.sentences:
             log.info("%s", sentence)

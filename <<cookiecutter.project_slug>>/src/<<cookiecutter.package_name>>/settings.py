@@ -89,13 +89,19 @@ def read_env_file() -> dict[str, str | None]:
     return values
 
 
-def load_settings() -> Settings:
+def load_settings(trials: str | None = None) -> Settings:
     """Read the settings; the environment wins over `.env`.
+
+    Args:
+        trials: Set TRIALS_URL, for this process; a folder is relative to the current one.
 
     Raises:
         InputError: A variable's value is not valid.
     """
     read_env_file()
+    if trials:
+        is_folder = "://" not in trials and trials != "none"
+        os.environ["TRIALS_URL"] = str(Path(trials).absolute()) if is_folder else trials
     trials = os.environ.get("TRIALS_URL") or "trials"
     if "://" not in trials and trials != "none":
         trials = str(project_folder() / _folder("TRIALS_URL", trials))

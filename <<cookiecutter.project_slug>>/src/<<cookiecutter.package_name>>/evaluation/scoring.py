@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from .gate import DEFAULT, Gate
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Scoring:
         segments: Columns whose values are also measured separately.
         group: The column that says which rows belong together, such as several rows of one ticket;
             None: each row is independent of the others.
+        gate: When the model counts as worse.
         classes: The classes, sorted, if the model predicts the probability of each.
     """
 
@@ -80,6 +82,7 @@ class Scoring:
     baseline: float | str | Mapping[str, float] | None = None
     segments: tuple[str, ...] = ()
     group: str | None = None
+    gate: Gate = DEFAULT
     classes: tuple[Any, ...] | None = None
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import redact_url
-from .intervals import Difference
+from .history import judge_trial
+from .intervals import Difference, Interval
 from .scores import Score, count_groups, suggest_baseline
 from .scoring import Scoring, Unit
 from .selection import Selection
@@ -41,6 +42,7 @@ def get_trial_summary(
     selection: Selection,
     flow_name: str,
     model: str,
+    history: Sequence[Trial] = (),
     difference: Difference | None = None,
     compared_with: Trial | None = None,
 ) -> Trial:
@@ -56,6 +58,7 @@ def get_trial_summary(
         selection: What was asked for.
         flow_name: The flow's name.
         model: The model's name.
+        history: Earlier trials, with which this one is compared.
         difference: From the model in use, if this is another model's trial.
         compared_with: The trial of the model in use.
     """
@@ -63,7 +66,7 @@ def get_trial_summary(
         problem = "metrics.py: SCORING has no baseline, so there is no comparison with a guess"
         log.warning("%s; add this line: %s", problem, suggest_baseline(actuals, scoring))
     now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
-    return Trial(
+    trial = Trial(
         id=trial_id,
         num_obs=len(input_df),
         metrics={name: score.all.value for name, score in metrics.items()},
@@ -76,13 +79,13 @@ def get_trial_summary(
         window=selection.window,
         scoring=_describe(scoring),
         groups=count_groups(input_df, scoring),
-        intervals={name: score.all.interval for name, score in metrics.items()},
+        intervals={name: _ends(score.all.interval) for name, score in metrics.items()},
         baseline={
-            name: {"value": score.all.baseline, "interval": score.all.baseline_interval}
+            name: {"value": score.all.baseline, "interval": _ends(score.all.baseline_interval)}
             for name, score in metrics.items()
         },
         relative={
-            name: {"value": score.all.relative, "interval": score.all.relative_interval}
+            name: {"value": score.all.relative, "interval": _ends(score.all.relative_interval)}
             for name, score in metrics.items()
         },
         errors={
@@ -92,6 +95,7 @@ def get_trial_summary(
         segments=_collect_segments(metrics),
         difference=_describe_difference(difference, compared_with, next(iter(metrics))),
     )
+    return judge_trial(trial, history, scoring.gate)
 
 
 def _redact(value: Any) -> Any:  # noqa: ANN401  what data.py says of its source
@@ -143,7 +147,12 @@ def _describe_difference(
     if difference is None or trial is None:
         return None
     what = {"metric": metric, "model": trial.model, "trial": trial.id}
-    return {**what, "value": difference.value, "interval": difference.interval}
+    return {**what, "value": difference.value, "interval": _ends(difference.interval)}
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    """As JSON has it, so that a trial is the same when it is read back."""
+    return None if interval is None else list(interval)
 
 
 def _summarize(actuals: Iterable[Any]) -> dict[str, float | None]:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, fields
 from itertools import groupby
 from typing import Any
 
+from .gate import WORSE
+
 UNREADABLE = 1e6  # larger numbers without a unit are shown with an exponent
 EXPONENT = "e+"
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Trial:
         errors: By metric, on the log scale, what decides whether the model became worse:
             `log_error`, `log_relative`, and their standard errors.
         segments: By column, then by value: `num_obs` and `metrics`.
+        gate: Whether the model became worse: `name` (`worse`, `data changed`, `as before`, `too
+            little history` or `too few rows`), the `sentence` that says so, and its numbers.
         difference: Of the first metric from that of the model in use, if this is another model's
             trial: `metric`, `model`, `trial`, `value`, `interval`.
         other: What a newer version of this project has added.
@@ -56,11 +59,12 @@ class Trial:
     window: Mapping[str, str | None] | None = None
     scoring: Mapping[str, Any] | None = None
     groups: int | None = None
-    intervals: Mapping[str, Interval | None] = field(default_factory=dict)
+    intervals: Mapping[str, list[float] | None] = field(default_factory=dict)
     baseline: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     relative: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     errors: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     segments: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    gate: Mapping[str, Any] | None = None
     difference: Mapping[str, Any] | None = None
     other: Mapping[str, Any] = field(default_factory=dict)
 
@@ -113,9 +117,9 @@ class Trial:
         name, value = next(iter(self.metrics.items()), ("no metric:", None))
         shown = f"{name} {self.show(name, value)}"
         closed = f" closed {self.period}" if self.window else ""
-        by = "" if self._is_ungrouped else f" ({self.groups:,} by {self._scored('group')})"
+        by = "" if self._is_ungrouped else f" ({self.groups:,} by {self.scored('group')})"
         return (
-            f"{shown} on {self.num_obs:,} {self._scored('rows', 'rows')}{by}{closed}, {self.model}"
+            f"{shown} on {self.num_obs:,} {self.scored('rows', 'rows')}{by}{closed}, {self.model}"
         )
 
     @property
@@ -128,16 +132,27 @@ class Trial:
             return None
         low, high = interval or (value, value)
         better = "better" if high < 1 else "worse" if low > 1 else "no better"
-        constant = self._scored("baseline")
+        constant = self.scored("baseline")
         guess = "the same shares" if isinstance(constant, Mapping) else self._show_target(constant)
-        error = "error in " if self._scored("metrics", {}).get(name, {}).get("best") else ""
+        error = "error in " if self.scored("metrics", {}).get(name, {}).get("best") else ""
         ratio = f"its {error}{name} is {value:.2f} times that of the guess"
         return f"{self.model} is {better} than always guessing {guess}: {ratio}"
 
     @property
     def sentences(self) -> list[str]:
         """What a person is told of the trial."""
-        return [self.sentence, *filter(None, (self.comparison, self._against_other_model))]
+        more = (self.comparison, self.verdict, self._against_other_model)
+        return [self.sentence, *filter(None, more)]
+
+    @property
+    def verdict(self) -> str | None:
+        """Whether the model became worse, in one sentence; None if it was not judged."""
+        return (self.gate or {}).get("sentence")
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the model became worse."""
+        return (self.gate or {}).get("name") == WORSE
 
     @property
     def _against_other_model(self) -> str | None:
@@ -150,7 +165,7 @@ class Trial:
 
     def show(self, metric: str, value: float | None, *, with_unit: bool = True) -> str:
         """A metric's value for a person, in its unit."""
-        unit = self._scored("metrics", {}).get(metric, {}).get("unit")
+        unit = self.scored("metrics", {}).get(metric, {}).get("unit")
         return _show(value, unit, with_unit=with_unit)
 
     def as_row(self) -> dict[str, str]:
@@ -159,10 +174,10 @@ class Trial:
             "Window or created": self.period or f"{self.created_at[:16]}Z",
             "Trial": self.id[:8],
             "Model": self.model or "",
-            str(self._scored("rows", "rows")).capitalize(): self._count,
+            str(self.scored("rows", "rows")).capitalize(): self._count,
         }
         for name, value in self.metrics.items():
-            unit = self._scored("metrics", {}).get(name, {}).get("unit")
+            unit = self.scored("metrics", {}).get(name, {}).get("unit")
             header = f"{name}, {unit['symbol']}" if unit else name
             row[header] = self.show(name, value, with_unit=False)
         return row
@@ -185,7 +200,7 @@ class Trial:
     def as_table(self) -> list[dict[str, Any]]:
         """The numbers, a row each: `measure`, `value` as kept, `shown` in its unit, and so on."""
         rows: list[dict[str, Any]] = [
-            {"measure": self._scored("rows", "rows"), "value": self.num_obs, "shown": self._count}
+            {"measure": self.scored("rows", "rows"), "value": self.num_obs, "shown": self._count}
         ]
         for name, value in self.metrics.items():
             interval = [self.show(name, end) for end in self.intervals.get(name) or ()]
@@ -196,7 +211,7 @@ class Trial:
                 "constant guess": self.show(name, guess),
             }
             rows.append(row | {"times the guess's error": self.relative.get(name, {}).get("value")})
-        target = self._scored("target", "target")
+        target = self.scored("target", "target")
         for name, value in self.target.items():
             measure = f"actual {target}, {name}"
             rows.append({"measure": measure, "value": value, "shown": self._show_target(value)})
@@ -217,12 +232,13 @@ class Trial:
     def _is_ungrouped(self) -> bool:
         return self.groups in (None, self.num_obs)
 
-    def _scored(self, what: str, default: Any = None) -> Any:  # noqa: ANN401
+    def scored(self, what: str, default: Any = None) -> Any:  # noqa: ANN401  JSON
+        """Something of the scoring that the trial was made with."""
         return (self.scoring or {}).get(what, default)
 
     def _show_target(self, value: Any) -> str:  # noqa: ANN401  a number, a count or a class
         is_number = isinstance(value, (int, float))
-        return _show(value, self._scored("unit")) if is_number else str(value)
+        return _show(value, self.scored("unit")) if is_number else str(value)
 
     def _check_types(self) -> None:
         optional = [self.flow, self.model, *(self.window or {}).values()]
