@@ -57,7 +57,7 @@ def test_it_goes_the_whole_way_and_cleans_up(tmp_path):
     )
     assert str(tmp_path / "ticket-model-evaluation" / "trials") in files
     assert "make demo KEEP=1" in browse
-    # Neither what the hook says comes next, which the demo does itself, nor a name that nobody gave.
+    # Neither the hook's next steps, which the demo takes itself, nor a name that nobody gave.
     assert "Next:" not in result.stdout + result.stderr
     assert "root-" not in result.stdout + result.stderr
     trials = [json.loads(path.read_text()) for path in tmp_path.glob("*/trials/*.json")]

@@ -126,7 +126,7 @@ class Trials:
         return told["seconds"], {**steps, "the rest: start and end of Python, ...": rest}
 
     def against_seed(self, document: Path) -> tuple[dict[str, float], list[dict[str, float]]]:
-        """Seconds of the `seed`'s trial, and of ours `cold` and `warm`; the steps of the warm one."""
+        """Seconds of the `seed`'s trial and of ours, `cold` and `warm`; the steps of the warm."""
         seeds = make_environment("seeds", "pandas<3", "numpy", "requests", "scikit-learn")
         steps: list[dict[str, float]] = []
 
