@@ -56,7 +56,7 @@ def pytest_sessionstart() -> None:
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test uses the home folder of whoever runs it, nor their Prefect, Saturn or data settings."""
+    """No test uses the home folder or the settings of whoever runs it."""
     for name, value in own_environment(tmp_path_factory.mktemp("home")).items():
         if value is None:
             monkeypatch.delenv(name, raising=False)
