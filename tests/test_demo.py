@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from projects import ROOT, bake, run
+from conftest import existing
+from projects import ROOT, bake, find_python, run
+from pythons import one_requirement, python_that_says, without_uv
 from servers.files import Answer, FileServer
 
 from tools import demo as tool
@@ -145,3 +147,45 @@ def test_it_asks_for_the_log_where_the_project_downloads_it(tmp_path):
     sources = bake(tmp_path).source.rglob("*.py")
     assert any(tool.UCI in path.read_text() for path in sources)
     assert tool.SECONDS_TO_PROBE <= 15
+
+
+# make, before there is anything.
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The template's Makefile, with one locked requirement."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    (folder / "Makefile").write_text((ROOT / "Makefile").read_text())
+    locked = (ROOT / "requirements-dev.txt").read_text()
+    (folder / "requirements-dev.txt").write_text(one_requirement(locked))
+    return folder
+
+
+@pytest.mark.parametrize("version", [0, 310])
+def test_a_python_that_will_not_do_is_told_before_anything_is_installed(checkout, version):
+    python = python_that_says(checkout, version) if version else "python9"
+    result = run("make", "demo", f"PYTHON={python}", cwd=checkout, env={"PATH": without_uv()})
+    assert result.returncode != 0
+    line, make = result.stderr.splitlines()
+    assert line.startswith(f"{python} is not Python 3.11 or newer, which is needed: set PYTHON=")
+    assert make.startswith("make: ***")
+    assert not (checkout / ".venv").exists()
+
+
+def test_uv_brings_a_python_in_place_of_one_that_will_not_do(checkout):
+    existing("3", "3.13")
+    path = f"{find_python('3.13').parent}{os.pathsep}{os.environ['PATH']}"
+    result = run("make", ".venv/.installed", "PYTHON=python9", cwd=checkout, env={"PATH": path})
+    assert result.returncode == 0, result.stderr
+    assert "python9 is not Python 3.11 or newer; uv brings Python 3.13" in result.stderr
+    imported = run(checkout / ".venv/bin/python", "-c", "import click, sys; print(sys.version)")
+    assert imported.stdout.startswith("3.13.")
+
+
+def test_a_python_newer_than_was_tested_is_tried(checkout):
+    python = python_that_says(checkout, 399)
+    result = run("make", ".venv/.installed", f"PYTHON={python}", cwd=checkout)
+    assert result.returncode == 0, result.stderr
+    assert f"{python} is newer than 3.14, the newest Python that was tested" in result.stderr

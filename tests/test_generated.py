@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import existing
 from projects import ROOT, VARIANTS, Project, bake, find_python, run
+from pythons import one_requirement, python_that_says, without_uv
 
 SHARED = """
 .cookiecutter.json .env.example .gitignore .pre-commit-config.yaml LICENSE Makefile README.md
@@ -150,31 +151,13 @@ def test_what_is_not_prefects_stays_free_of_prefect(tmp_path, variant):
 # make
 
 
-def without_uv() -> str:
-    """PATH without the folders that hold uv."""
-    folders = os.environ["PATH"].split(os.pathsep)
-    return os.pathsep.join(folder for folder in folders if not Path(folder, "uv").exists())
-
-
 def small(folder: Path) -> Project:
-    """A project whose locked requirements are few, so that they are installed in a second."""
+    """A project with one locked requirement."""
     project = bake(folder)
-    locked = project.text("requirements.txt")
-    found = re.search(r"^click==.*?(?=^[a-z])", locked, re.MULTILINE | re.DOTALL)
+    requirement = one_requirement(project.text("requirements.txt"))
     for name in ("requirements.txt", "requirements-dev.txt"):
-        (project.path / name).write_text(found[0])
+        (project.path / name).write_text(requirement)
     return project
-
-
-def python_that_says(folder: Path, version: int) -> Path:
-    """A Python that says that it is of another version when a Makefile asks, and else works."""
-    python = folder / "python-other"
-    asked = "*sys.version_info*"
-    python.write_text(
-        f'#!/bin/sh\ncase "$*" in {asked}) echo {version};; *) exec {sys.executable} "$@";; esac\n'
-    )
-    python.chmod(0o755)
-    return python
 
 
 @pytest.mark.parametrize("with_uv", [True, False])
