@@ -75,8 +75,9 @@ def test_lint_format_types_and_imports_are_clean(default_project: Project):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_pre_commit_passes_untouched(tmp_path, variant):
+def test_pre_commit_passes_untouched_and_with_a_model_file(tmp_path, variant):
     project = bake(tmp_path, prefect_version=variant)
+    (project.source / "model.joblib").write_bytes(bytes(922_000))
     project.run("git", "init", "-q")
     project.run("git", "add", "-A")
     result = project.run(
