@@ -174,14 +174,13 @@ def test_a_python_that_will_not_do_is_told_before_anything_is_installed(checkout
     assert not (checkout / ".venv").exists()
 
 
-def test_uv_brings_a_python_in_place_of_one_that_will_not_do(checkout):
+def test_uv_finds_a_python_in_place_of_one_that_will_not_do(checkout):
     existing("3", "3.13")
     path = f"{find_python('3.13').parent}{os.pathsep}{os.environ['PATH']}"
     result = run("make", ".venv/.installed", "PYTHON=python9", cwd=checkout, env={"PATH": path})
     assert result.returncode == 0, result.stderr
-    assert "python9 is not Python 3.11 or newer; uv brings Python 3.13" in result.stderr
-    imported = run(checkout / ".venv/bin/python", "-c", "import click, sys; print(sys.version)")
-    assert imported.stdout.startswith("3.13.")
+    assert "python9 is not Python 3.11 or newer; uv takes another" in result.stderr
+    assert run(checkout / ".venv/bin/python", "-c", "import click").returncode == 0
 
 
 def test_a_python_newer_than_was_tested_is_tried(checkout):

@@ -178,7 +178,7 @@ def test_setup_says_what_it_costs_and_nothing_else(tmp_path, with_uv):
 
 
 @pytest.mark.parametrize("python", ["python9", "false", 310])
-def test_setup_lets_uv_bring_a_python_in_place_of_one_that_will_not_do(tmp_path, python):
+def test_setup_lets_uv_find_a_python_in_place_of_one_that_will_not_do(tmp_path, python):
     existing("3", "3.13")
     project = small(tmp_path)
     if isinstance(python, int):
@@ -186,9 +186,8 @@ def test_setup_lets_uv_bring_a_python_in_place_of_one_that_will_not_do(tmp_path,
     path = f"{find_python('3.13').parent}{os.pathsep}{os.environ['PATH']}"
     result = project.run("make", "setup", f"PYTHON={python}", env={"PATH": path})
     assert result.returncode == 0, result.stderr
-    assert f"{python} is not Python 3.11 or newer; uv brings Python 3.13" in result.stderr
-    version = project.run(project.python, "-c", "import sys; print(sys.version_info[:2])")
-    assert version.stdout == "(3, 13)\n"
+    assert f"{python} is not Python 3.11 or newer; uv takes another" in result.stderr
+    assert project.run(project.python, "-c", "import click").returncode == 0
 
 
 @pytest.mark.parametrize("python", ["python9", "false", 310])
