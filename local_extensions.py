@@ -79,7 +79,7 @@ def check_answers(answers: dict[str, str]) -> str:
             if not name.startswith("_") and not find_problems({name: answer})
         ]
         command = shlex.join(["cookiecutter", template, *good])
-        lines.append(f"To keep the other answers: {command}")
+        lines.append(f"To keep the other answers, run: {command}")
     raise FailedHookException("\n".join(lines))
 
 

@@ -122,21 +122,17 @@ def connect(project: str, extra: Mapping[str, str], run: Runner = run_command) -
         ("setup", "its requirements could not be installed"),
         ("connect", "it is not connected"),
     ]
-    for target, problem in steps:
-        code = 1
-        if os.access(project, os.W_OK):
+    problem = "" if os.access(project, os.W_OK) else f"{name} cannot be written to"
+    for target, failure in steps:
+        code = 0
+        if not problem:
             code = run(["make", "--no-print-directory", target, *python], project, extra)
-        else:
-            problem = f"nothing can be written to {name}"
-        if code != 0:
-            cause = "make was not found" if code == 127 else f"exit code {code}"
-            again = f"cd {name} && make connect"
-            print(
-                f"The project is complete, but {problem} ({cause}). To try again: {again}",
-                file=sys.stderr,
-            )
-            return False
-    return True
+        if code:
+            problem = f"{failure} ({'make was not found' if code == 127 else f'exit code {code}'})"
+    if problem:
+        again = f"cd {name} && make connect"
+        print(f"The project is complete, but {problem}. To try again: {again}", file=sys.stderr)
+    return not problem
 
 
 def next_steps(project: str, prefect_version: str, connected: bool) -> str:

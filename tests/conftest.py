@@ -49,14 +49,14 @@ def pytest_sessionstart() -> None:
     lacking = sorted(set(REQUIRED) & set(MISSING))
     if lacking:
         pytest.exit(
-            f"REQUIRE_PYTHONS demands Python {', '.join(lacking)}, which this machine does not have",
+            f"REQUIRE_PYTHONS: this machine does not have Python {', '.join(lacking)}",
             1,
         )
 
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the home folder of whoever runs it, nor their Prefect, Saturn or data settings."""
+    """No test uses the home folder or the settings of whoever runs it."""
     for name, value in own_environment(tmp_path_factory.mktemp("home")).items():
         if value is None:
             monkeypatch.delenv(name, raising=False)
@@ -72,7 +72,7 @@ def baked(tmp_path: Path) -> Callable[..., Project]:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Project]:
-    """The default project of a variant, installed by its own `make setup` on a Python; once per run."""
+    """The default project of a variant, installed once by its own `make setup` on a Python."""
     shared = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         shared = shared.parent  # the folder that all test processes of this run share
@@ -114,7 +114,7 @@ def project(variant: str, tmp_path: Path, installed: Callable[[str, str], Projec
 
 
 def existing(variant: str, version: str | None = None) -> tuple[str, str]:
-    """The variant, and the version or else the newest Python that this machine has; skips where it has none."""
+    """The variant, and the version or else the newest Python that there is; skips without one."""
     version = version or next((v for v in reversed(PYTHONS) if v not in MISSING), PYTHONS[-1])
     if version in MISSING:
         pytest.skip(f"no Python {version} on this machine")
@@ -128,7 +128,7 @@ def existing(variant: str, version: str | None = None) -> tuple[str, str]:
 def commands_of_module(
     request: pytest.FixtureRequest, installed: Callable[[str, str], Project]
 ) -> Iterator[Commands]:
-    """Quick commands of the default project; a module may set their Python by an indirect parameter."""
+    """Quick commands of the default project; an indirect parameter sets their Python."""
     commands = Commands(installed(*existing("3", getattr(request, "param", None))))
     yield commands
     commands.close()

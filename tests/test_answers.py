@@ -275,7 +275,7 @@ def test_elsewhere_all_that_is_wrong_is_said_at_once_with_the_command_that_keeps
     assert version == "prefect_version must be 3 or 1, not '2'"
     assert hours.startswith("schedule_hours must be a whole number")
     assert list(tmp_path.iterdir()) == []
-    again = command.removeprefix("To keep the other answers: ")
+    again = command.removeprefix("To keep the other answers, run: ")
     script = f"{again} --no-input -o {tmp_path} package_name=ours"
     result = subprocess.run(["sh", "-c", script], **how)
     assert result.returncode == 0, result.stdout

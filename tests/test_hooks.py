@@ -85,7 +85,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_in_one_line(tmp_path, capsys
     monkeypatch.setattr(os, "access", lambda *_: False)  # as root may write everywhere
     assert hook.connect(str(tmp_path), {}, lambda *_: pytest.fail("it has run")) is False
     assert capsys.readouterr().err == (
-        f"The project is complete, but nothing can be written to {tmp_path.name} (exit code 1). "
+        f"The project is complete, but {tmp_path.name} cannot be written to. "
         f"To try again: cd {tmp_path.name} && make connect\n"
     )
 

@@ -15,7 +15,10 @@ PREFORK = Path(__file__).with_name("prefork.py")
 
 
 class Commands:
-    """Runs commands of an installed project, with a cache and trials of their own (`folder` is set by each test)."""
+    """Runs commands of an installed project, with a cache and trials of their own.
+
+    Each test sets `folder`, which holds them.
+    """
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -45,7 +48,10 @@ class Commands:
         before: str = "",
         limit: int = 60,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command; `before` is Python that its process runs first, in which PACKAGE stands for the package."""
+        """Run a command; `before` is Python that its process runs first.
+
+        In it PACKAGE stands for the package.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         job = {
@@ -103,7 +109,7 @@ def trial_of(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
-    """It ended with 2 and one line that holds `words`; before that line, only what was tried is told."""
+    """It ended with 2 and one line that holds `words`; lines before it say only what was tried."""
     assert result.returncode == 2, (result.returncode, result.stdout, result.stderr)
     assert result.stdout == ""
     *before, line = result.stderr.splitlines()

@@ -1,7 +1,8 @@
-"""Runs a project's command many times, each time in a process of its own that need not import pandas anew.
+"""Run a project's command many times, each in a process that need not import pandas anew.
 
-Run by the project's Python, with the package as argument. Reads jobs as JSON from stdin, a line each: `args`,
-`env`, `before` (Python that runs in the new process first) and `limit` (seconds); answers each with a line.
+Run by the project's Python, with the package as argument. Reads jobs as JSON from stdin, a line
+each: `args`, `env`, `before` (Python that runs in the new process first) and `limit` (seconds).
+Answers each with a line.
 """
 
 import importlib

@@ -87,19 +87,19 @@ def bake(folder: Path, **answers: str) -> Project:
 
 
 def lend_environment(project: Project, installed: Project) -> Project:
-    """Install `project` beside the requirements that `installed` has, without installing those again."""
+    """Install `project` beside the requirements of `installed`, which are not installed again."""
     venv = project.path / ".venv"
     uv("venv", "--quiet", "--python", installed.python.resolve(), venv)
     packages = next((installed.path / ".venv" / "lib").glob("python*/site-packages"))
     own = next((venv / "lib").glob("python*/site-packages"))
-    # A path file is read before the lender's own; its editable project comes along, under another name.
+    # This path file is read before the lender's own, whose editable project has another name.
     (own / "lent.pth").write_text(f"{packages}\n")
     uv("pip", "install", "--quiet", "--python", project.python, "--no-deps", "-e", project.path)
     return project
 
 
 def own_environment(home: Path) -> dict[str, str | None]:
-    """Changes to the environment that give a test a home folder of its own and nobody's settings."""
+    """Changes to the environment that give a test a home folder of its own and no settings."""
     changes: dict[str, str | None] = {
         name: None
         for name in os.environ

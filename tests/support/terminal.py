@@ -6,13 +6,22 @@ import os
 import pty
 import re
 import select
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+# Makes the terminal the command's own, so that Ctrl-C reaches it and `getpass` finds it.
+ADOPT = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
 
 class Terminal:
-    """Runs a command on a pseudo-terminal; leaving the block ends it.
+    """Runs a command on a pseudo-terminal; leaving the block hangs up on it.
 
     Args:
         command: The command.
@@ -29,22 +38,24 @@ class Terminal:
         limit: float = 60,
     ) -> None:
         changed = {**os.environ, **(env or {})}
-        environment = {name: value for name, value in changed.items() if value is not None}
         self._deadline = time.monotonic() + limit
         self._bytes = b""
         self._seen = 0
-        self.exit_code: int | None = None
-        self.pid, self._terminal = pty.fork()
-        if self.pid == 0:
-            try:
-                os.chdir(cwd or ".")
-                os.execvpe(str(command[0]), [str(part) for part in command], environment)
-            finally:
-                os._exit(127)
+        self._terminal, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", ADOPT, *map(str, command)],
+            cwd=cwd,
+            env={name: value for name, value in changed.items() if value is not None},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
 
     @property
     def shown(self) -> str:
-        """What is on the screen so far, without colours."""
+        """What has been shown so far, without colours."""
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self._bytes.decode(errors="replace"))
 
     def expect(self, text: str) -> None:
@@ -54,7 +65,7 @@ class Terminal:
         self._seen = found + len(text)
 
     def type(self, text: str) -> None:
-        """Type a line, or with a control character at its end just that."""
+        """Type a line, or, where it ends in a control character, just that."""
         line = text if text and ord(text[-1]) < 32 else f"{text}\n"
         os.write(self._terminal, line.encode())
 
@@ -62,10 +73,7 @@ class Terminal:
         """Wait until the command has ended; returns its exit code."""
         while self._read():
             pass
-        if self.exit_code is None:
-            _, status = os.waitpid(self.pid, 0)
-            self.exit_code = os.waitstatus_to_exitcode(status)
-        return self.exit_code
+        return self.process.wait(10)
 
     def _read(self) -> bool:
         assert time.monotonic() < self._deadline, f"it takes too long: {self.shown}"
@@ -83,6 +91,7 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._terminal)  # which hangs up on the command
-        if self.exit_code is None:
-            os.waitpid(self.pid, 0)
+        os.close(self._terminal)
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(10)

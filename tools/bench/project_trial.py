@@ -1,4 +1,7 @@
-"""One trial by a generated project, timed: `project_trial.py PACKAGE ZIP`. Prints seconds, and each step's as JSON."""
+"""Time one trial by a generated project: `project_trial.py PACKAGE ZIP`.
+
+Prints the seconds of the trial, and of each step of the process, as JSON.
+"""
 
 import importlib
 import json
@@ -29,16 +32,14 @@ def step(name, work):
     steps[name] = time.perf_counter() - start
 
 
+def load(name):
+    return importlib.import_module(f"{package}.{name}")
+
+
 step("import pandas", lambda: importlib.import_module("pandas"))
 step("import sklearn.metrics", lambda: importlib.import_module("sklearn.metrics"))
-step(
-    "import everything else",
-    lambda: [importlib.import_module(f"{package}.{name}") for name in ("__main__", "pipeline")],
-)
-pipeline, selection = (
-    sys.modules[f"{package}.pipeline"],
-    importlib.import_module(f"{package}.selection"),
-)
+step("import everything else", lambda: [load("cli"), load("pipeline")])
+pipeline = load("pipeline")
 for name in (
     "get_ticket_data_batch",
     "get_target",
@@ -50,7 +51,8 @@ for name in (
     timed(pipeline, name)
 with tempfile.TemporaryDirectory() as trials:
     start = time.perf_counter()
-    trial = pipeline.run_trial(selection.make_selection(log), trials=trials, flow="bench")
+    selection = load("evaluation.selection").make_selection(log)
+    trial = pipeline.run_trial(selection, place=trials, flow_name="bench")
     total = time.perf_counter() - start
-assert trial["data"]["num_obs"] == 1000
+assert trial.num_obs == 1000
 print(json.dumps({"seconds": total, "steps": steps}))

@@ -1,7 +1,8 @@
-"""Reads the used columns out of the zip, several times: `read_zip.py LIBRARY ZIP`. Prints seconds as JSON.
+"""Read the used columns out of the zip, several times: `read_zip.py LIBRARY ZIP`.
 
-LIBRARY is `inflate` (nothing but that), pyarrow, polars or duckdb, or a generated project's package: then all that
-read_csv does where nothing is cached is timed, its SHA-256, its checks and its Parquet file included.
+LIBRARY is `inflate` (nothing else), pyarrow, polars or duckdb, or a generated project's package:
+then all that `read_log` does where nothing is cached is timed, its SHA-256, its checks and its
+Parquet file included. Prints the seconds as JSON.
 """
 
 import importlib
@@ -63,17 +64,16 @@ def with_duckdb():
         file = Path(folder, MEMBER)
         file.write_bytes(inflate())  # it reads files only
         times = ", ".join(f"strptime({name}, '{FORMAT}') AS {name}" for name in TIMES)
-        query = f"SELECT {times}, {', '.join(TEXTS)} FROM read_csv('{file}', all_varchar=true, nullstr='?')"
+        csv = f"read_csv('{file}', all_varchar=true, nullstr='?')"
+        query = f"SELECT {times}, {', '.join(TEXTS)} FROM {csv}"
         return duckdb.sql(query).arrow().read_all().num_rows
 
 
 def with_project():
-    tables = importlib.import_module(f"{library}.tables")
+    parse = importlib.import_module(f"{library}.incident_log.parse")
     with tempfile.TemporaryDirectory() as cache:
         os.environ["CACHE_DIR"] = cache
-        return len(
-            tables.read_csv(log, member=MEMBER, columns=TEXTS, times=TIMES, time_format=FORMAT)
-        )
+        return len(parse.read_log(log))
 
 
 work = {

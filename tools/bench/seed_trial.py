@@ -1,7 +1,8 @@
-"""One trial by the seed document's own code, timed: `seed_trial.py DOCUMENT ZIP`. Prints seconds.
+"""Time one trial by the seed document's own code: `seed_trial.py DOCUMENT ZIP`.
 
-The code blocks are read out of the document and run as they stand. Prefect is replaced by the little of it that
-they touch, so that what is timed is theirs; requests.get answers with the file's bytes, at once.
+The code blocks are read out of the document and run as they stand. Prefect is replaced by the
+little of it that they touch, so that what is timed is theirs; requests.get answers at once with the
+file's bytes. Prints the seconds.
 """
 
 import contextlib
