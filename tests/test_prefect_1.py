@@ -157,7 +157,7 @@ class Site:
 
 def make_site(folder: Path, installed: Project) -> Site:
     project = lend_environment(bake(folder, prefect_version="1"), installed)
-    flow = project.source / "flow.py"
+    flow = project.source / "orchestration" / "flow.py"
     text = flow.read_text()
     assert "timedelta(minutes=1)" in text
     flow.write_text(text.replace("timedelta(minutes=1)", "timedelta(seconds=1)"))
@@ -320,7 +320,7 @@ def test_the_hook_connects_and_costs_nobody_their_project(site: Site) -> None:
         assert said in result.stderr
         assert ("make connect" in result.stderr) == (key != KEY)
         assert KEY not in result.stdout + result.stderr
-        assert (site.folder / "hooked" / name / "src" / name / "flow.py").exists()
+        assert (site.folder / "hooked" / name / "src" / name / "orchestration" / "flow.py").exists()
     assert [
         row["name"] for row in site.api.tables["project"] if row["name"] in ("wrong", "right")
     ] == ["right"]
@@ -450,7 +450,7 @@ def test_a_step_that_fails_fails_the_run_in_one_line(registered: Site) -> None:
 
 def test_a_step_that_waits_on_others_is_tried_again(registered: Site) -> None:
     site = registered
-    make = "import sys; from ticket_model_evaluation.sample import make_log; sys.stdout.buffer.write(make_log(50))"
+    make = "import sys; from ticket_model_evaluation.incident_log.sample import make_log; sys.stdout.buffer.write(make_log(50))"
     site.data.content = subprocess.run(
         [site.project.python, "-c", make], capture_output=True, check=True
     ).stdout
