@@ -1,15 +1,26 @@
-"""The command line, as a shell would run it."""
+"""The command line, as a shell runs it."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+from dataclasses import replace
 
 import pytest
 
-from << cookiecutter.package_name >> import cli as command_line
+from << cookiecutter.package_name >> import cli
 from << cookiecutter.package_name >>.evaluation.store import write_trial_summary
+from << cookiecutter.package_name >>.evaluation.trial import Trial
+
+TRIAL = Trial(
+    id="12345678-9",
+    num_obs=5,
+    metrics={"MAE": 7200.0, "MedAE": 3600.0, "MSE": 1.0, "R2": None},
+    target={"mean": None},
+    created_at="2020-01-01T10:00:00Z",
+    model="m",
+)
 
 
 @pytest.fixture
@@ -18,9 +29,10 @@ def run(monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["command", *arguments])
-        monkeypatch.setattr(logging.getLogger(), "handlers", [])  # or basicConfig would leave the last test's stderr
+        # Otherwise basicConfig would keep the stderr of the test before.
+        monkeypatch.setattr(logging.getLogger(), "handlers", [])
         with pytest.raises(SystemExit) as caught:
-            command_line.main()
+            cli.main()
         output = capsys.readouterr()
         return caught.value.code or 0, output.out, output.err
 
@@ -30,20 +42,24 @@ def run(monkeypatch, capsys):
 def test_history_shows_trials_as_a_table_and_as_json(run, trials):
     code, _, err = run("history")
     assert code == 0
-    assert err.startswith("no trials yet")
-    metrics = {"MAE": 7200.0, "MedAE": 3600.0, "MSE": 1.0, "R2": None}
-    trial = {"id": "1234", "data": {"num_obs": 5, "metrics": metrics}, "created_at": "2020-01-01T10:00:00Z"}
-    write_trial_summary({**trial, "model": "m", "window": None}, trials)
+    assert err.startswith("no trials yet: `make evaluate`")
+    write_trial_summary(TRIAL, trials)
+    write_trial_summary(replace(TRIAL, id="2", created_at="2020-01-02T10:00:00Z"), trials)
     code, out, _ = run("history")
     assert code == 0
-    assert out.splitlines()[1].split()[-6:] == ["1234", "m", "5", "2.0", "1.0", "-"]
-    assert json.loads(run("history", "--json", "--last", "1")[1])["id"] == "1234"
+    header, first, second = out.splitlines()
+    assert header.split("  ")[0] == "Window or created"
+    assert first.split() == ["2020-01-01T10:00Z", "12345678", "m", "5", "2.0", "1.0", "-"]
+    assert len(header) == len(first) == len(second)
+    (last,) = run("history", "--json", "--last", "1")[1].splitlines()
+    assert json.loads(last)["id"] == "2"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["evaluate", "--batch-size", "x"], "Error: batch_size: 'x' is not a whole number"),
+        (["evaluate", "--all", "--batch-size", "5"], "Error: batch_size: --all was given as well"),
         (["evaluate", "--nonsense"], "Error: evaluate: No such option"),
         (["history", "--last", "0"], "Error: history: Invalid value for '--last'"),
         (["history", "--trials", "none"], "Error: TRIALS_URL"),

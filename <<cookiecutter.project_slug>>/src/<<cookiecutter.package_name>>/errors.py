@@ -1,21 +1,35 @@
-"""Errors that are told to a person in one line, and what such a line may show."""
+"""Errors that are reported in one line, and what such a line may show."""
 
-from contextlib import suppress
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit, urlunsplit
 
 
 class InputError(ValueError):
-    """Bad input or configuration: its one line says what is wrong, where, and how to mend it."""
+    """Bad input or configuration. Its one line says what is wrong, where, and how to fix it."""
 
 
 class UnavailableError(InputError):
-    """Something that is not there now and may be later: worth another try."""
+    """Something that cannot be reached now but may be later: worth another try."""
 
 
 def redact_url(url: str) -> str:
-    """The URL without user, password, query and fragment: what may be shown, and kept in a trial."""
+    """Remove user, password, query and fragment: the rest may be shown, and kept in a trial."""
     with suppress(ValueError):
-        if "::" not in url:  # a chain of addresses, each with secrets of its own
+        if "::" not in url:  # fsspec's chained addresses may each hold secrets
             parts = urlsplit(url)
             return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    return f"{url.partition('://')[0]}://..."  # what cannot be taken apart might hold a secret anywhere
+    return f"{url.partition('://')[0]}://..."  # in an invalid URL a secret may stand anywhere
+
+
+@contextmanager
+def exit_on_input_error() -> Iterator[None]:
+    """End the process with exit code 2 and one line on stderr when the block raises InputError."""
+    try:
+        yield
+    except InputError as error:
+        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201  for a person
+        sys.exit(2)

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, whatever happens midway; and a cache of such files, safe against damage."""
+"""Writing files whole or not at all, whatever happens midway."""
 
 from __future__ import annotations
 
@@ -12,8 +12,65 @@ import time
 import uuid
 from pathlib import Path
 
-SECONDS_TO_WRITE = 3600.0  # a part older than this has lost its writer
+MAX_WRITE_SECONDS = 3600.0  # a partial file older than this was left by a killed process
 log = logging.getLogger(__name__)
+
+
+def atomic_write(path: Path, content: bytes, *, replace: bool) -> None:
+    """Write a partial file beside `path`, then move it there; create the folder if needed.
+
+    Args:
+        path: The file.
+        content: What it will hold.
+        replace: Whether it may replace an existing file. If not, the content is also flushed to
+            disk first, so that it outlasts a power cut.
+
+    Raises:
+        FileExistsError: The file exists, and `replace` is false.
+        OSError: It cannot be written. Nothing is left behind.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # the folder is a file: not the FileExistsError that callers expect
+        reason = os.strerror(errno.ENOTDIR)
+        raise NotADirectoryError(errno.ENOTDIR, reason, str(path.parent)) from None
+    _remove_abandoned(path.parent)
+    partial = path.parent / f".{uuid.uuid4().hex}.part"
+    try:
+        with partial.open("xb") as file:
+            file.write(content)
+            if not replace:
+                file.flush()
+                os.fsync(file.fileno())
+        if replace:
+            partial.replace(path)
+        else:
+            _move_unless_exists(partial, path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for partial in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - partial.stat().st_mtime > MAX_WRITE_SECONDS:
+                partial.unlink()
+
+
+def _move_unless_exists(partial: Path, path: Path) -> None:
+    try:
+        os.link(partial, path)  # unlike a rename, a link never replaces a file
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        import fcntl  # not on Windows, which has hard links
+
+        with (path.parent / ".lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # released when the process ends, however it ends
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            partial.replace(path)
 
 
 def keep(path: Path, about: dict[str, str], content: bytes) -> None:
@@ -28,7 +85,12 @@ def keep(path: Path, about: dict[str, str], content: bytes) -> None:
     try:
         atomic_write(path, hashlib.sha256(kept).hexdigest().encode() + b"\n" + kept, replace=True)
     except OSError as error:
-        log.warning("data: %s is not kept: cannot write to %s: %s", path.suffix[1:], path.parent, error.strerror)
+        log.warning(
+            "data: %s is not kept: cannot write to %s: %s",
+            path.suffix[1:],
+            path.parent,
+            error.strerror,
+        )
 
 
 def read_kept(path: Path) -> tuple[dict[str, str], bytes] | None:
@@ -44,54 +106,3 @@ def read_kept(path: Path) -> tuple[dict[str, str], bytes] | None:
     except (OSError, ValueError) as error:
         log.warning("data: the cache is damaged, %s: %s; doing without it", path, error)
     return None
-
-
-def atomic_write(path: Path, content: bytes, *, replace: bool) -> None:
-    """Write a file beside its place, then put it there; makes its folder.
-
-    Args:
-        path: Where.
-        content: What.
-        replace: Whether it may take the place of a file that is there.
-
-    Raises:
-        FileExistsError: When there is a file, and `replace` is false.
-        OSError: When it cannot be written; nothing is left behind then.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:  # a file where the folder should be; it must not pass for the file in question
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from None
-    for old in path.parent.glob(".*.part"):  # what a killed process has left
-        with contextlib.suppress(OSError):
-            if time.time() - old.stat().st_mtime > SECONDS_TO_WRITE:
-                old.unlink()
-    part = path.parent / f".{uuid.uuid4().hex}.part"
-    try:
-        with part.open("xb") as file:
-            file.write(content)
-            if not replace:  # what may be replaced can be made anew; the rest must outlast a power cut
-                file.flush()
-                os.fsync(file.fileno())
-        if replace:
-            part.replace(path)
-        else:
-            _put_exclusively(part, path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-
-
-def _put_exclusively(part: Path, path: Path) -> None:
-    try:
-        os.link(part, path)  # unlike a rename, never replaces a file
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links; the lock ends with its process, however that ends
-        import fcntl  # which Windows lacks, but not hard links
-
-        with (path.parent / ".lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if path.exists():
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
-            part.replace(path)
