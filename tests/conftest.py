@@ -24,22 +24,21 @@ from projects import (
     own_environment,
     run,
 )
-from xdist.scheduler import LoadFileScheduling
 
 MISSING = [version for version in PYTHONS if find_python(version) is None]
 REQUIRED = os.environ.get("REQUIRE_PYTHONS", "").split()
 
 
-class Scheduler(LoadFileScheduling):
-    """Runs a file's tests in one process, and what needs the Prefect server in one, too: it takes long to start."""
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run a module's tests in one process, and all that need the one Prefect server in another.
 
-    def _split_scope(self, nodeid: str) -> str:
-        file = str(super()._split_scope(nodeid))
-        return "tests/test_prefect_3.py" if file.endswith("test_saturn.py") else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduler:
-    return Scheduler(config, log)
+    The server takes long to start.
+    """
+    for item in items:
+        needs_server = "prefect" in getattr(item, "fixturenames", ())
+        group = "prefect server" if needs_server else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_report_header() -> str:
@@ -92,7 +91,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
     return install
 
 
-@pytest.fixture(params=[(variant, version) for variant in VARIANTS for version in ("3.10", "3.13")])
+@pytest.fixture(params=[(variant, version) for variant in VARIANTS for version in ("3.11", "3.13")])
 def default_project(
     request: pytest.FixtureRequest, installed: Callable[[str, str], Project]
 ) -> Project:

@@ -8,6 +8,7 @@ import sqlite3
 import zipfile
 
 import pytest
+from commands import assert_refused
 from projects import Project
 
 LOG = os.environ.get("INCIDENT_EVENT_LOG", "")
@@ -48,7 +49,15 @@ def test_on_the_real_log_all_numbers_equal_a_plain_computation(default_project: 
     assert trial["data"]["num_obs"] == reference["num_obs"] == 141712
     for group in ("metrics", "target"):
         assert trial["data"][group] == pytest.approx(reference[group], rel=1e-9, abs=0)
-    march = ("--closed-from", "2016-03-01", "--closed-to", "2016-04-01", "--trials", "none")
+    march = (
+        "--closed-from",
+        "2016-03-01",
+        "--closed-to",
+        "2016-04-01",
+        "--all",
+        "--trials",
+        "none",
+    )
     trial = json.loads(default_project.evaluate("--data", LOG, *march).stdout)
     assert trial["data"]["num_obs"] == reference["march"]
 
@@ -94,7 +103,7 @@ def test_a_line_of_the_file_env_that_cannot_be_read_is_told_in_one_line(project:
     assert result.returncode == 2
     assert (
         result.stderr
-        == f"Error: {project.path / '.env'}: line 2 is not of the form NAME=VALUE; mend or remove it\n"
+        == f"Error: {project.path / '.env'}: line 2 is not of the form NAME=VALUE; fix or remove it\n"
     )
 
 
@@ -113,11 +122,11 @@ def test_a_team_replaces_data_and_model_and_runs_a_trial(project: Project, tmp_p
 
 import sqlite3
 import pandas as pd
-from .selection import Selection
+from .evaluation.selection import Selection
 
 def get_ticket_data_batch(selection: Selection) -> pd.DataFrame:
     with sqlite3.connect(str(selection.data)) as connection:
-        df = pd.read_sql("select * from orders", connection, parse_dates=["delivered"])
+        df = pd.read_sql("select * from orders", connection)  # the times come as text
     return selection.draw(df, closed_at="delivered")
 
 def get_target(df: pd.DataFrame) -> "pd.Series[float]":
@@ -143,6 +152,15 @@ def predict(df: pd.DataFrame) -> "pd.Series[float]":
     assert trial["model"] == "delivery-line"
     assert trial["data"]["num_obs"] == 70
     assert trial["data"]["metrics"]["R2"] > 0.99
+    unsorted = project.source / "model.py"
+    unsorted.write_text(
+        unsorted.read_text().replace("index=df.index)", "index=df.index).sort_values()")
+    )
+    assert_refused(
+        project.evaluate("--data", str(database), "--batch-size", "9"),
+        "predict returned the rows with another index, or in another order",
+    )
+    unsorted.write_text(unsorted.read_text().replace(".sort_values()", ""))
     tests = sorted(path.name for path in (project.path / "tests").glob("test_*.py"))
     others = [f"tests/{name}" for name in tests if name != "test_data_and_model.py"]
     result = project.run(project.python, "-m", "pytest", *others)

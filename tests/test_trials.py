@@ -22,12 +22,13 @@ TRIAL = {
 }
 # Writes a trial, once its stdin is closed, so that many begin together: place, id, size.
 WRITE = """
-import json, logging, sys
+import dataclasses, json, logging, sys
 logging.basicConfig(level=logging.INFO)
-from PACKAGE.trials import write_trial_summary
+from PACKAGE.evaluation.store import write_trial_summary
+from PACKAGE.evaluation.trial import Trial
 place, name, size = sys.argv[1:]
 sys.stdin.read()
-trial = dict(json.loads(TRIAL), id=name, padding="x" * int(size))
+trial = Trial.from_json(dict(json.loads(TRIAL), id=name, padding="x" * int(size)))
 print(write_trial_summary(trial, place))
 """.replace("TRIAL", repr(json.dumps(TRIAL)))
 WITHOUT_LINKS = """
@@ -97,7 +98,7 @@ def test_of_fifty_processes_with_one_trial_one_keeps_it(commands, before):
     )
     (trial,) = history(commands)
     assert trial["id"] == "same"
-    assert sum("is there already" in err for _, err, _ in ended) == 49
+    assert sum("already exists" in err for _, err, _ in ended) == 49
     assert len({out for out, _, _ in ended}) == 1
     kept = (commands.trials / "20260102T030405000006Z-same.json").read_bytes()
     write_at_once(commands, commands.trials, [("same", 7)], before)
@@ -107,13 +108,14 @@ def test_of_fifty_processes_with_one_trial_one_keeps_it(commands, before):
 @pytest.mark.parametrize("before", ["", WITHOUT_LINKS], ids=["links", "no links"])
 def test_killed_at_any_moment_leaves_whole_trials_only(commands, before):
     many = WRITE.replace(
-        "print(write", "\nfor n in range(10**6):\n  trial['id'] = f'{name}-{n}'\n  print(write"
+        "print(write",
+        "\nfor n in range(10**6):\n  trial = dataclasses.replace(trial, id=f'{name}-{n}')\n  print(write",
     )
     rng = random.Random(0)
     told = set()
     for number in range(12):
         process = commands.python(
-            before + many.replace("))\n", "), flush=True)\n"),
+            before + many.replace("place))\n", "place), flush=True)\n"),
             str(commands.trials),
             f"k{number}",
             "300000",
@@ -220,7 +222,7 @@ def test_none_keeps_nothing(commands):
     assert_refused(
         commands.run("history", env={"TRIALS_URL": "none"}),
         "TRIALS_URL",
-        "set it to a folder or a URL",
+        "set a folder or a URL",
     )
 
 
@@ -305,7 +307,7 @@ def test_only_the_last_are_read(commands):
 import atexit, pathlib, sys
 read, names = pathlib.Path.read_bytes, []
 pathlib.Path.read_bytes = lambda self: (names.append(self.name), read(self))[1]
-import PACKAGE.__main__ as command
+import PACKAGE.cli as command
 main = command.cli.main
 command.cli.main = lambda **options: (main(**options), print(len(names), file=sys.stderr))[0]
 """
@@ -371,7 +373,7 @@ def test_of_many_processes_with_one_trial_in_a_store_one_keeps_it(stored, tmp_pa
     blind = "import s3fs\nasync def exists(self, path, **options):\n    return False\ns3fs.S3FileSystem._exists = exists\n"
     place = f"s3://store/{tmp_path.name}"
     ended = write_at_once(stored, place, [("same", 100_000 + number) for number in range(8)], blind)
-    assert sum("is there already" in err for _, err, _ in ended) == 7
+    assert sum("already exists" in err for _, err, _ in ended) == 7
     (trial,) = history(stored, env={"TRIALS_URL": place})
     write_at_once(stored, place, [("same", 7)])
     assert history(stored, env={"TRIALS_URL": place}) == [trial]

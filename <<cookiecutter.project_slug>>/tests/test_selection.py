@@ -117,6 +117,7 @@ def test_a_wrong_column_of_closing_times_is_refused_in_one_line(column, values, 
 
 
 def test_more_rows_than_there_are_takes_all_and_says_so(rows, caplog):
+    caplog.set_level("INFO")
     assert sizes(rows, batch_size=3) == [1, 2, 3]
     assert caplog.text == ""
     assert sizes(rows, batch_size=4) == [1, 2, 3]

@@ -164,7 +164,7 @@ def test_trials_of_other_versions_are_read():
         {"data": {"num_obs": 1, "metrics": {"MAE": "1"}, "target": {}}},
         {"data": {"num_obs": 1, "metrics": {"MAE": 10**400}, "target": {}}},
         {"data": {"num_obs": 1, "metrics": {}, "target": {"mean": float("inf")}}},
-        {"data": {"num_obs": 1, "metrics": {}}},
+        {"data": {"num_obs": 1, "target": {}}},
         {"id": 1},
         {"id": "\ud800"},
         {"window": {"from": 1}},

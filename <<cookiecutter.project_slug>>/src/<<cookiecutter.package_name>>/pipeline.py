@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class Step(Protocol):
     """Runs a function with its arguments, here or as a task."""
 
-    def __call__(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def __call__(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function, or submit it as a task, in place of a plain call."""
 
 
 def call(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

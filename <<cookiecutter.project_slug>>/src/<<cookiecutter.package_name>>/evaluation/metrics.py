@@ -33,7 +33,8 @@ def evaluate_model(
         y_true: Shape (n,): actual times to close, in seconds.
         y_pred: Shape (n,): predicted ones. A Series must have the index of `y_true`, in its order;
             an array or list is taken in order.
-        metric_name: One of METRICS: `MAE`, `MedAE` (both in seconds), `MSE` (seconds squared), `R2`.
+        metric_name: One of METRICS: `MAE`, `MedAE` (both in seconds), `MSE` (seconds squared) or
+            `R2`.
 
     Returns:
         The metric; None where it is not defined, such as R2 of one row.

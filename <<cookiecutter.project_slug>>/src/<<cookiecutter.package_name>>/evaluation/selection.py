@@ -79,10 +79,8 @@ class Selection:
         if not wanted.all():
             frame = frame[wanted]
         size = len(frame) if self.batch_size is None else self.batch_size
-        if size > len(frame):
-            log.warning(
-                "batch_size is %d, but there are only %d rows: taking all", size, len(frame)
-            )
+        if size > len(frame) > 0:
+            log.info("batch_size is %d, but there are only %d rows: taking all", size, len(frame))
         return frame if size >= len(frame) else frame.sample(size, random_state=self.seed)
 
 

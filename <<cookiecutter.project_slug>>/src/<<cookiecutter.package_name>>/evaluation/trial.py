@@ -63,8 +63,8 @@ class Trial:
         other = dict(content)
         data = other.pop("data")
         known = {name: other.pop(name) for name in _BESIDE_DATA if name in other}
-        numbers = {name: data[name] for name in ("num_obs", "metrics", "target")}
-        trial = cls(**known, **numbers, other=other)
+        measured = {"num_obs": data["num_obs"], "metrics": data["metrics"]}
+        trial = cls(**known, **measured, target=data.get("target", {}), other=other)
         trial._check_types()
         return trial
 
@@ -130,11 +130,12 @@ class Trial:
         return f"from {start}" if start else f"until {end}"
 
     def _check_types(self) -> None:
-        texts = [self.id, self.created_at, self.flow, self.model, *(self.window or {}).values()]
+        optional = [self.flow, self.model, *(self.window or {}).values()]
+        texts = [self.id, self.created_at, *(text for text in optional if text is not None)]
         numbers = [*self.metrics.values(), *self.target.values()]
         if type(self.num_obs) is not int:
             raise TypeError("num_obs is not a whole number")
-        "".join(text for text in texts if text is not None).encode()  # or it could not be shown
+        "".join(texts).encode()  # TypeError for what is not text; or it could not be shown
         if not all(type(number) in (int, float, type(None)) for number in numbers):
             raise TypeError("a metric is not a number")
         # OverflowError for an integer that no float can hold.
@@ -161,7 +162,8 @@ def get_trial_summary(
     Args:
         trial_id: From `get_trial_id`.
         actuals: Shape (n,): actual times to close, in seconds.
-        input_df: Shape (n, any): the rows. `attrs["source"]` says what was read, if data.py sets it.
+        input_df: Shape (n, any): the rows. `attrs["source"]` says what was read, if data.py sets
+            it.
         metrics: Metrics by name.
         selection: What was asked for.
         flow_name: The flow's name.
