@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from projects import run
 from support.site_1 import Site
 
 LINE = '    hours = df["priority"]'
@@ -16,20 +18,9 @@ CACHED = """import functools
 def load_estimator():
     return 3.0
 """
-LOADER = """import functools
-
-
-class Loader:
-    @functools.lru_cache
-    def load(self):
-        return 3.0
-
-
-LOADER = Loader()
-"""
 LOCK = "import threading\n\nLOCK = threading.Lock()\n"
 BY_NAME = "is sent by name only, as functions under functools.cache are"
-INSIDE = "predict imports from this package, and the flow runs without it; move the import to the "
+INSIDE = "imports from this package, and the flow runs without it; move the import to the top of"
 
 
 @pytest.fixture
@@ -49,9 +40,6 @@ def count(site: Site) -> tuple[int, int]:
     ("code", "use", "message"),
     [
         (CACHED, "load_estimator()", f"model.py: load_estimator {BY_NAME}"),
-        (LOADER, "LOADER.load()", f"model.py: Loader.load {BY_NAME}"),
-        ("", "from .evaluation.selection import MAX_NUMBER as n", f"model.py: {INSIDE}"),
-        ("", "import ticket_model_evaluation.settings as s", f"model.py: {INSIDE}"),
         ("import helpers", "helpers.value", "model.py or data.py: .*'helpers'.*move modules"),
         (LOCK, "LOCK.locked()", "model.py or data.py: the flow cannot be pickled .*_thread.lock"),
     ],
@@ -69,10 +57,10 @@ def test_a_model_that_could_not_run_elsewhere_is_refused(
 
 
 def test_a_dry_run_checks_it_too_without_any_service(sent: Site) -> None:
-    use = f"    load_estimator()\n{LINE}"
-    with sent.edited("model.py", old=LINE, new=use, end=f"\n\n{CACHED}"):
+    use = f"    from .settings import SLUG as slug\n{LINE}"
+    with sent.edited("model.py", old=LINE, new=use):
         line = sent.refuses("register", "--dry-run", PREFECT__CLOUD__API="http://127.0.0.1:9")
-    assert f"model.py: load_estimator {BY_NAME}" in line
+    assert f"model.py: predict {INSIDE}" in line
 
 
 def test_what_a_cached_function_has_loaded_goes_along(site: Site) -> None:
@@ -83,3 +71,75 @@ def test_what_a_cached_function_has_loaded_goes_along(site: Site) -> None:
         with site.checkout_away():
             site.execute_all()
     assert site.flow_run(run_id)["state"] == "Success", site.log(run_id)
+
+
+# The check alone, on small packages.
+
+CHECK = """
+import importlib.util, pathlib, sys
+import cloudpickle
+import mine.part.model
+
+file, folder = sys.argv[1:]
+spec = importlib.util.spec_from_file_location("pickle_check", file)
+pickle_check = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pickle_check)
+cloudpickle.register_pickle_by_value(mine)
+pickled = cloudpickle.dumps(mine.part.model.predict)
+print(pickle_check.find_problem(pickled, "mine", {pathlib.Path(folder)}))
+"""
+METHOD = """import functools
+class Loader:
+    @functools.lru_cache
+    def load(self): pass
+LOADER = Loader()
+def predict(): LOADER.load()
+"""
+NESTED = """def predict():
+    def inner():
+        from .. import other
+        return other
+    return inner()
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        (f"{CACHED}\ndef predict(): load_estimator()", f"part/model.py: load_estimator {BY_NAME}"),
+        (METHOD, f"part/model.py: Loader.load {BY_NAME}"),
+        (
+            "import typing\nT = typing.NewType('T', int)\ndef predict(): T",
+            f"part/model.py: T {BY_NAME}",
+        ),
+        ("def predict(): from ..other import VALUE", f"part/model.py: predict {INSIDE}"),
+        ("def predict(): import mine.other", f"part/model.py: predict {INSIDE}"),
+        (NESTED, f"part/model.py: predict {INSIDE}"),
+        ("from . import later\ndef predict(): later.use()", f"part/later.py: use {INSIDE}"),
+        ("import beside\ndef predict(): beside.VALUE", "No module named 'beside'"),
+        ("from beside import Thing\ndef predict(): Thing", "No module named 'beside'"),
+        ("print('x')\nfrom .. import other\ndef predict(): return other.VALUE", ""),
+        ("from ..other import f\ndef predict(): import json, minetoo; f()", ""),
+        (f"{CACHED}\nE = load_estimator()\ndef predict(): return E", ""),
+    ],
+)
+def test_the_check_names_what_cannot_be_sent(
+    site: Site, tmp_path: Path, code: str, problem: str
+) -> None:
+    part = tmp_path / "mine" / "part"
+    part.mkdir(parents=True)
+    for file, text in (
+        (part / "__init__.py", ""),
+        (part / "model.py", code),
+        (part / "later.py", "def use(): from . import model\n"),
+        (part.parent / "__init__.py", ""),
+        (part.parent / "other.py", "VALUE = 3\ndef f(): return VALUE\n"),
+        (tmp_path / "beside.py", "VALUE = 3\nclass Thing: pass\n"),
+    ):
+        file.write_text(text)
+    check = site.project.source / "orchestration" / "pickle_check.py"
+    env = {"PYTHONPATH": str(tmp_path)}
+    result = run(site.project.python, "-c", CHECK, check, tmp_path, env=env, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    found = result.stdout.removeprefix("x\n").rstrip("\n")
+    assert (problem in found) if problem else (found == "")
