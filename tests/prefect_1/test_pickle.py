@@ -63,6 +63,12 @@ def test_a_dry_run_checks_it_too_without_any_service(sent: Site) -> None:
     assert f"model.py: predict {INSIDE}" in line
 
 
+def test_nothing_is_pickled_that_newer_pythons_cannot_pickle(site: Site) -> None:
+    # Python 3.12 and 3.13 warn of what 3.14 refuses.
+    result = site.command("register", "--dry-run", PYTHONWARNINGS="error:Pickle:DeprecationWarning")
+    assert result.returncode == 0, result.stderr
+
+
 def test_what_a_cached_function_has_loaded_goes_along(site: Site) -> None:
     code = f"\n\n{CACHED}\n\nESTIMATOR = load_estimator()\n"
     with site.edited("model.py", old=LINE, new=f"    ESTIMATOR.hex()\n{LINE}", end=code):
