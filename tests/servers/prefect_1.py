@@ -89,6 +89,7 @@ TABLES: dict[str, dict[str, str]] = {
         **dict.fromkeys(
             ("state_start_time", "scheduled_start_time", "updated", "heartbeat"), "DateTime"
         ),
+        "state_message": "String",
         **{
             "auto_scheduled": "Boolean",
             "idempotency_key": "String",
@@ -103,7 +104,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "flow_run_state": {
         **{"id": "UUID", "flow_run_id": "UUID", "version": "Int", "state": "String"},
-        **{"serialized_state": "JSON", "timestamp": "DateTime"},
+        **{"serialized_state": "JSON", "message": "String", "timestamp": "DateTime"},
     },
     "task_run": {
         **{
@@ -116,6 +117,7 @@ TABLES: dict[str, dict[str, str]] = {
         **{"name": "String", "version": "Int", "state": "String", "serialized_state": "JSON"},
         **{
             "state_start_time": "DateTime",
+            "state_message": "String",
             "cache_key": "String",
             "task": "task.task_id",
             "flow_run": "flow_run.flow_run_id",
@@ -262,6 +264,7 @@ class PrefectAPI(StandIn):
         tables: The rows by table.
         mutations: The names of the mutations that were asked for, in order.
         failing: The names of those that fail, as with the database away.
+        log_delay: Seconds after which every second line of a log can be read; the others at once.
     """
 
     def __init__(self, keys: Mapping[str, Iterable[str]] | None) -> None:
@@ -269,6 +272,7 @@ class PrefectAPI(StandIn):
         self.tables: dict[str, list[Row]] = {name: [] for name in TABLES}
         self.mutations: list[str] = []
         self.failing: set[str] = set()
+        self.log_delay = 0.0
         self._lock = threading.RLock()
         self._schema = make_schema()
         slugs = (
@@ -302,11 +306,8 @@ class PrefectAPI(StandIn):
             return as_json(404, {"message": "Not Found"})
         try:
             request = json.loads(body)
-            variables = (
-                json.loads(request["variables"])
-                if isinstance(request["variables"], str)
-                else request["variables"]
-            )
+            variables = request.get("variables")
+            variables = json.loads(variables) if isinstance(variables, str) else variables
             document = parse(request["query"])
         except (ValueError, KeyError, TypeError, GraphQLError) as error:
             return as_json(400, {"errors": [{"message": f"Syntax Error: {error}"}]})
@@ -422,6 +423,8 @@ class PrefectAPI(StandIn):
         order_by: Any = (),
         limit: int | None = None,
     ) -> list[Row]:
+        if table == "log":
+            rows = [row for row in rows if row["readable"] <= now()]
         found = [row for row in rows if self._matches(table, row, where or {})]
         for column, direction in [
             pair for order in reversed(order_by or []) for pair in order.items()
@@ -768,7 +771,8 @@ class PrefectAPI(StandIn):
     def _set_flow_run_state(self, run: Row, state: Row) -> None:
         _set_state(run, state)
         row = {name: run[name] for name in ("version", "state", "serialized_state")}
-        self._insert("flow_run_state", flow_run_id=run["id"], timestamp=now(), **row)
+        row |= {"flow_run_id": run["id"], "message": run["state_message"]}
+        self._insert("flow_run_state", timestamp=now(), **row)
         run["updated"] = now()
         if run["state"] == "Cancelled":
             for task_run in self._related(run, "[task_run.flow_run_id]"):
@@ -789,7 +793,9 @@ class PrefectAPI(StandIn):
             self._get("flow_run", entry["flow_run_id"], context)
             if entry.get("task_run_id"):
                 self._get("task_run", entry["task_run_id"], context)
-            self._insert("log", **{"timestamp": now(), "level": "INFO", **entry})
+            row = self._insert("log", **{"timestamp": now(), "level": "INFO", **entry})
+            is_late = len(self.tables["log"]) % 2
+            row["readable"] = now() + timedelta(seconds=self.log_delay if is_late else 0.0)
         return {"success": True}
 
     def do_register_agent(self, given: Row, context: Row) -> Row:
@@ -838,6 +844,7 @@ def _set_state(row: Row, state: Row) -> None:
     if len(json.dumps(state)) > 1_000_000:
         raise Refused("State payload is too large.")
     row["state"], row["version"] = kind, (row["version"] or 0) + 1
+    row["state_message"] = state.get("message")
     row["state_start_time"] = parse_time(state["start_time"]) if state.get("start_time") else None
     # A client cannot read back a result that is null.
     row["serialized_state"] = {
