@@ -1,1 +1,25 @@
+<% if cookiecutter.prefect_version == "3" %>
+"""All that talks to Prefect and Saturn Cloud.
+
+Prefect reads its settings when it is imported: from the environment, from a home folder, and from
+files in the current folder. The project has a Prefect home of its own, and its commands mean the
+same in any folder, so both are chosen here, before Prefect is imported.
+"""
+
+import os
+from contextlib import chdir
+from pathlib import Path
+
+from ..settings import SLUG, project_folder, read_env_file
+
+read_env_file()
+# Names a profile in the user's own home, which the project's home does not have.
+USER_PROFILE = os.environ.pop("PREFECT_PROFILE", "")
+HOME = Path(os.environ.get("PREFECT_HOME") or f"~/.prefect-{SLUG}").expanduser().absolute()
+PROFILES = HOME / "profiles.toml"
+os.environ |= {"PREFECT_HOME": str(HOME), "PREFECT_PROFILES_PATH": str(PROFILES)}
+with chdir(project_folder()):
+    import prefect.context  # noqa: F401
+<% else %>
 """All that talks to Prefect and Saturn Cloud."""
+<% endif %>
