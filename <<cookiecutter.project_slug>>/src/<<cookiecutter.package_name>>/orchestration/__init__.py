@@ -10,6 +10,7 @@ import os
 from contextlib import chdir
 from pathlib import Path
 
+from ..errors import InputError
 from ..settings import SLUG, project_folder, read_env_file
 
 read_env_file()
@@ -18,8 +19,12 @@ USER_PROFILE = os.environ.pop("PREFECT_PROFILE", "")
 HOME = Path(os.environ.get("PREFECT_HOME") or f"~/.prefect-{SLUG}").expanduser().absolute()
 PROFILES = HOME / "profiles.toml"
 os.environ |= {"PREFECT_HOME": str(HOME), "PREFECT_PROFILES_PATH": str(PROFILES)}
-with chdir(project_folder()):
-    import prefect.context  # noqa: F401
+try:
+    with chdir(project_folder()):
+        import prefect.context  # noqa: F401
+except ValueError as error:  # a file or a variable that Prefect cannot read
+    where = f"{PROFILES}, prefect.toml and the variables PREFECT_..."
+    raise InputError(f"Prefect cannot read its settings ({error}); look into {where}") from None
 <% else %>
 """All that talks to Prefect and Saturn Cloud."""
 <% endif %>
