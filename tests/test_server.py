@@ -114,7 +114,7 @@ def test_the_server_stops_while_a_worker_runs_the_flow(
             assert slow_log.asked.wait(90)
         slow_log.release.set()
         trials = wait_until(
-            lambda: [*(project.path / "trials").glob("*.json")], "the trial", limit=120
+            lambda: [*(project.path / "trials").glob("*.json")], "the trial", limit=60
         )
         assert [json.loads(trial.read_text())["data"]["num_obs"] for trial in trials] == [1]
         away = prefect.run("run", project=project, env=environment)
