@@ -24,6 +24,7 @@ from projects import (
     own_environment,
     run,
 )
+from slow import SlowLog
 
 MISSING = [version for version in PYTHONS if find_python(version) is None]
 REQUIRED = os.environ.get("REQUIRE_PYTHONS", "").split()
@@ -121,7 +122,7 @@ def existing(variant: str, version: str | None = None) -> tuple[str, str]:
     return variant, version
 
 
-# Variant 3 on a real server, of which there is one, as Scheduler above sees to.
+# Variant 3 on a real server, of which there is one.
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +188,13 @@ def another(prefect: Prefect, tmp_path: Path) -> Callable[..., Project]:
     return lambda **answers: lend_environment(
         bake(tmp_path, **answers), prefect.installed(*existing("3"))
     )
+
+
+@pytest.fixture
+def slow_log() -> Iterator[SlowLog]:
+    """A log that comes when the test says so."""
+    with SlowLog() as log:
+        yield log
 
 
 # An object store.

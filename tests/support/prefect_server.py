@@ -7,10 +7,11 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,18 +30,23 @@ class Prefect:
     installed: Callable[[str, str], Project]
     environment: dict[str, str | None] = field(default_factory=dict)
 
-    def get(self, path: str, body: Any = None) -> Any:
+    def get(self, path: str, body: Any = None, method: str | None = None) -> Any:
+        """Ask the API; with a body, the method is POST unless another is given."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            self.url + "/api" + path, data, {"Content-Type": "application/json"}
+            self.url + "/api" + path, data, {"Content-Type": "application/json"}, method=method
         )
         with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)
+            return json.loads(response.read() or b"null")
 
     def run(self, *command: str | Path, project: Project | None = None, **options: Any):
         environment = {**self.environment, **options.pop("env", {})}
         project = project or self.project
         return project.run(project.command, *command, env=environment, **options)
+
+    def home_of(self, project: Project) -> Path:
+        """The project's Prefect home."""
+        return self.home / f".prefect-{project.slug}"
 
     def deployment(self, flow: str) -> Any:
         return self.get(f"/deployments/name/{flow}/{self.project.slug}")
@@ -55,9 +61,26 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def with_limits(project: Project, module: str, limits: str) -> tuple[str | Path, ...]:
+    """The command line with other limits, so that no test waits for the real ones.
+
+    Args:
+        project: Whose command.
+        module: A module of its `orchestration`.
+        limits: Assignments to names of that module.
+    """
+    package = f"{project.package}.orchestration.{module}"
+    code = f"import {package} as module; vars(module).update({limits}); "
+    return project.python, "-c", f"{code}from {project.package}.cli import main; main()"
+
+
 @contextmanager
 def background(
-    project: Project, log: Path, environment: dict[str, str | None], *command: str
+    project: Project,
+    log: Path,
+    environment: dict[str, str | None],
+    *arguments: str,
+    command: tuple[str | Path, ...] = (),
 ) -> Iterator[subprocess.Popen]:
     """Run one of the project's long-lived commands; end it, and what it started, by its process group."""
     merged = {
@@ -65,7 +88,7 @@ def background(
     }
     with log.open("w") as output:
         process = subprocess.Popen(
-            [project.command, *command],
+            [*(command or (project.command,)), *arguments],
             stdout=output,
             stderr=output,
             env=merged,
@@ -91,3 +114,29 @@ def wait_until(condition: Callable[[], Any], what: str, limit: float = 90) -> An
             return found
         time.sleep(0.5)
     pytest.fail(f"waited {limit} s for {what}")
+
+
+GIT_IDENTITY = {
+    f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+}
+
+
+@contextmanager
+def watched_arguments() -> Iterator[list[bytes]]:
+    """The arguments of all processes that run while the block does, as anybody may see them."""
+    seen: list[bytes] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.01):
+            for process in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    seen.append(process.read_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        watcher.join()

@@ -1,0 +1,151 @@
+"""Variant 3's code from a git remote, also a private one, and secrets on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from prefect_server import GIT_IDENTITY, Prefect, background, watched_arguments
+from projects import run
+from servers.git import PrivateGit
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_run_from_a_git_remote_uses_what_is_there_the_whole_package(
+    prefect: Prefect, another, tmp_path
+):
+    project = another(project_slug="from-git", schedule_hours="0")
+    environment = {
+        "PREFECT_API_URL": prefect.url + "/api",
+        "PREFECT_CLOUD_PROJECT_NAME": prefect.project.slug,
+        **GIT_IDENTITY,
+    }
+
+    def git(*arguments: str | Path, cwd: Path = project.path) -> None:
+        result = run("git", *arguments, cwd=cwd, env={**prefect.environment, **environment})
+        assert result.returncode == 0, result.stderr
+
+    remote = tmp_path / "remote.git"
+    git("init", "-q", "--bare", "-b", "main", remote)
+    git("init", "-q", "-b", "main")
+    git("add", "-A")
+    git("commit", "-qm", "Begin")
+    git("remote", "add", "origin", remote)
+    refused = prefect.run("register", project=project, env=environment)
+    assert refused.returncode == 2
+    assert "push it first" in refused.stderr
+    git("push", "-q", "-u", "origin", "main")
+    result = prefect.run("register", project=project, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "git:" not in result.stderr
+
+    clone = tmp_path / "colleague"
+    git("clone", "-q", remote, clone)
+    model = clone / "src" / "from_git" / "model.py"
+    model.write_text(model.read_text().replace("priority-heuristic", "changed-in-the-remote-only"))
+    git("commit", "-qam", "Change the model", cwd=clone)
+    git("push", "-q", cwd=clone)
+    result = prefect.run("run", "--watch", project=project, env=environment, limit=200)
+    assert result.returncode == 0, result.stderr
+    (kept,) = (project.path / "trials").iterdir()
+    assert json.loads(kept.read_text())["model"] == "changed-in-the-remote-only"
+    assert not (prefect.home / ".prefect").exists()
+    assert not prefect.home_of(project).exists()  # the run used its worker's
+
+    behind = prefect.run("register", project=project, env=environment)
+    assert "HEAD is not what the remote's branch main holds" in behind.stderr
+    (project.source / "model.py").write_text(
+        "# not committed\n" + (project.source / "model.py").read_text()
+    )
+    result = prefect.run("register", project=project, env=environment)
+    assert result.returncode == 0
+    assert "changes here are not committed" in result.stderr
+
+
+def test_a_project_that_the_repository_around_it_does_not_hold_runs_from_its_folder(
+    prefect: Prefect, another, tmp_path
+):
+    """As `make demo` in a clone of the template: the remote there is not the project's."""
+    project = another(project_slug="inside")
+    for command in (
+        ("init", "-q", "-b", "main"),
+        ("remote", "add", "origin", "https://127.0.0.1:9/other.git"),
+    ):
+        assert run("git", *command, cwd=tmp_path).returncode == 0
+    result = prefect.run("register", "--dry-run", project=project)
+    assert result.returncode == 0, result.stderr
+    assert "runs take the code from this folder" in result.stderr
+    (step,) = json.loads(result.stdout)["deployment"]["pull_steps"]
+    assert step == {
+        "prefect.deployments.steps.set_working_directory": {"directory": str(project.path)}
+    }
+
+
+def test_a_run_clones_a_private_remote_with_a_token_that_only_prefects_block_holds(
+    prefect: Prefect, another, tmp_path
+):
+    token = "ghp_0123456789SECRET"
+    project = another(project_slug="private", schedule_hours="0")
+    remotes = tmp_path / "remotes"
+    with PrivateGit(remotes, token, tmp_path) as remote:
+        environment = {
+            **prefect.environment,
+            "PREFECT_API_URL": prefect.url + "/api",
+            "GIT_SSL_CAINFO": str(remote.authority),
+            "GIT_TERMINAL_PROMPT": "0",
+            **GIT_IDENTITY,
+        }
+
+        def git(*arguments: str | Path, cwd: Path = project.path) -> None:
+            result = run("git", *arguments, cwd=cwd, env=environment)
+            assert result.returncode == 0, result.stderr
+
+        git("init", "-q", "--bare", "-b", "main", remotes / "private.git", cwd=tmp_path)
+        git("init", "-q", "-b", "main")
+        git("add", "-A")
+        git("commit", "-qm", "Begin")
+        # A person's own log-in, here in the remote's URL, must not find its way to Prefect.
+        git(
+            "remote",
+            "add",
+            "origin",
+            f"{remote.url.replace('://', f'://ann:{token}@')}/private.git",
+        )
+        git("-c", "http.postBuffer=50000000", "push", "-q", "-u", "origin", "main")
+        home = str(prefect.home_of(project))
+        save = "import sys; from prefect.blocks.system import Secret; Secret(value=sys.stdin.read()).save('git-token')"
+        subprocess.run(
+            [project.python, "-c", save],
+            input=token,
+            text=True,
+            check=True,
+            env={
+                name: value
+                for name, value in {**os.environ, **environment, "PREFECT_HOME": home}.items()
+                if value is not None
+            },
+        )
+        assert prefect.run("connect", project=project, env=environment).returncode == 0
+        wrong = prefect.run(
+            "register", project=project, env={**environment, "GIT_BLOCK": "git-token"}
+        )
+        assert wrong.returncode == 2
+        assert "GIT_BLOCK: 'git-token' is not of the form type/name" in wrong.stderr
+        registering = {**environment, "GIT_BLOCK": "secret/git-token"}
+        with watched_arguments() as seen:
+            result = prefect.run("register", project=project, env=registering)
+        assert result.returncode == 0, result.stderr
+        assert any(b"ls-remote" in line for line in seen)
+        assert not [line for line in seen if token.encode() in line]
+        deployment = json.dumps(prefect.get("/deployments/name/ann-private/private"))
+        assert token not in deployment + result.stderr
+        assert "{{ prefect.blocks.secret.git-token }}" in deployment
+        log = tmp_path / "worker.log"
+        with background(project, log, environment, "worker"):
+            result = prefect.run("run", "--watch", project=project, env=environment, limit=200)
+        assert result.returncode == 0, result.stderr + log.read_text()
+        assert token not in result.stderr + log.read_text()
+        assert len(list((project.path / "trials").iterdir())) == 1
