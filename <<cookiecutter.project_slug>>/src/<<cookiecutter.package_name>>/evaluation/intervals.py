@@ -1,16 +1,70 @@
-"""Temporary: see the branch gate."""
+"""Metrics, how certain they are, and how they compare with a constant guess.
 
+Rows that belong together form a group. Groups are taken to be independent of each other, rows of
+one group are not: so groups are resampled and left out as a whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .resampling import (
+    MIN_GROUPS,
+    SIDES,
+    Array,
+    Rows,
+    bootstrap_t,
+    jackknife,
+    medians_left_out,
+    r2_left_out,
+    spread,
+    woodruff,
+)
+from .scoring import Metric
+
+Interval = tuple[float, float]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Measurement:
+    """A metric on a batch. What is not defined is None; intervals are of 95 %.
+
+    An error is the distance of a metric from its best value. There are no intervals and standard
+    errors for fewer than 10 groups, or where the error is 0.
+
+    Attributes:
+        value: The metric.
+        interval: Its interval, low before high.
+        baseline: The metric of the constant guess on the same rows.
+        baseline_interval: Its interval.
+        relative: The model's error in proportion to that of the guess: below 1 it is better.
+        relative_interval: Its interval.
+        groups: How many groups there are, or rows if each row stands alone.
+        log_error: The natural logarithm of the error.
+        log_error_se: Its standard error.
+        log_relative: The natural logarithm of `relative`.
+        log_relative_se: Its standard error.
+    """
+
     value: float | None = None
-    interval: tuple | None = None
+    interval: Interval | None = None
     baseline: float | None = None
-    baseline_interval: tuple | None = None
+    baseline_interval: Interval | None = None
     relative: float | None = None
-    relative_interval: tuple | None = None
+    relative_interval: Interval | None = None
+    groups: int = 0
     log_error: float | None = None
     log_error_se: float | None = None
     log_relative: float | None = None
@@ -19,26 +73,235 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Difference:
+    """By how much a metric of another model differs. What is not defined is None.
+
+    Attributes:
+        value: The other model's metric minus the model's.
+        interval: Its 95 % interval, low before high.
+    """
+
     value: float | None = None
-    interval: tuple | None = None
+    interval: Interval | None = None
 
 
-def compute_metric(metric, actual, predicted):
+def compute_metric(metric: Metric, actual: Array, predicted: Array) -> float | None:
+    """Compute a metric alone.
+
+    Args:
+        metric: What to compute.
+        actual: Shape (n,): the actual values.
+        predicted: Shape (n,) or (n, classes): the predictions.
+
+    Returns:
+        The metric; None where its function raises ValueError or returns nan or an infinite number,
+        such as for rows of a single class.
+
+    Raises:
+        InputError: The function raises another error, or does not return a number.
+    """
+    with _without_warnings():
+        if metric.loss is not None:
+            return _finite(_losses(metric.loss, actual, predicted).mean())
+        return _finite(_number(metric.function, actual, predicted))
+
+
+def measure(
+    metric: Metric,
+    actual: Array,
+    predicted: Array,
+    baseline: Array | None = None,
+    groups: Array | None = None,
+    seed: int | None = None,
+) -> Measurement:
+    """Measure a model on a batch.
+
+    The interval of a mean of row losses is a bootstrap-t interval, that of scikit-learn's
+    median_absolute_error is Woodruff's. All else is by a delete-a-group jackknife.
+
+    Args:
+        metric: What to compute.
+        actual: Shape (n,): the actual values.
+        predicted: Shape (n,) or (n, classes): the predictions.
+        baseline: The constant guess for each row, in the shape of `predicted`; None: no comparison.
+        groups: Shape (n,): a whole number for each row, the same for rows of one group, as
+            `pandas.factorize` gives; a row with -1 stands alone. None: each row stands alone.
+        seed: Of the resampling; None is 0. The same batch and seed give the same intervals.
+
+    Raises:
+        InputError: As in `compute_metric`.
+    """
+    rows = Rows(len(actual), groups, seed or 0)
+    with _without_warnings():
+        model = _estimate(metric, actual, predicted, rows, logging.WARNING)
+        guess = _Estimate(metric.best, np.full(rows.parts, math.nan))
+        if baseline is not None:
+            guess = _estimate(metric, actual, baseline, rows)
+        relative = model.error / guess.error
+        factors, relative_se = jackknife(model.changes / guess.changes)
+        return Measurement(
+            value=_finite(model.value),
+            interval=model.interval(),
+            baseline=_finite(guess.value),
+            baseline_interval=guess.interval(),
+            relative=_finite(relative),
+            relative_interval=_interval(relative * factors),
+            groups=rows.count,
+            log_error=_finite(np.log(abs(model.error))),
+            log_error_se=_finite(jackknife(model.changes)[1]),
+            log_relative=_finite(np.log(relative)),
+            log_relative_se=_finite(relative_se),
+        )
+
+
+def difference(
+    metric: Metric,
+    actual: Array,
+    predicted: Array,
+    other: Array,
+    groups: Array | None = None,
+    seed: int | None = None,
+) -> Difference:
+    """Measure by how much another model's metric differs on the same rows.
+
+    Both are computed on the same rows each time, so what makes rows difficult for both does not
+    widen the interval, which is by a delete-a-group jackknife.
+
+    Args:
+        metric: What to compute.
+        actual: Shape (n,): the actual values.
+        predicted: Shape (n,) or (n, classes): the predictions of the model.
+        other: Those of the other model.
+        groups: As in `measure`.
+        seed: As in `measure`.
+
+    Raises:
+        InputError: As in `compute_metric`.
+    """
+    rows = Rows(len(actual), groups, seed or 0)
+    with _without_warnings():
+        first, second = (_estimate(metric, actual, each, rows) for each in (predicted, other))
+        value = second.value - first.value
+        half, _ = spread(second.left_out - first.left_out - value)
+        return Difference(_finite(value), _interval(value + half * SIDES))
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """A metric, and what its interval is made from; nan where it is not defined.
+
+    Attributes:
+        best: The value of a perfect model.
+        left_out: Shape (parts,): the metric without each part.
+        value: The metric.
+        ends: Computes the ends of the interval of the error, in proportion to it, if there is a
+            better way than the jackknife.
+    """
+
+    best: float
+    left_out: Array
+    value: float = math.nan
+    ends: Callable[[], Array] | None = None
+
+    @property
+    def error(self) -> float:
+        """The signed distance from the best value; nan if it is 0."""
+        return np.float64(self.value - self.best) or math.nan
+
+    @property
+    def changes(self) -> Array:
+        """Shape (parts,): the error without each part, in proportion to the error."""
+        changes: Array = (self.left_out - self.best) / self.error
+        return changes
+
+    def interval(self) -> Interval | None:
+        """The interval of the metric."""
+        own = self.ends and _interval(self.best + self.error * self.ends())
+        return own or _interval(self.best + self.error * jackknife(self.changes)[0])
+
+
+def _estimate(
+    metric: Metric, actual: Array, predicted: Array, rows: Rows, level: int = logging.DEBUG
+) -> _Estimate:
+    """Compute a metric with and without each part, as quickly as that can be done for it."""
+    best, function = metric.best, metric.function
+    if metric.loss is not None:
+        losses = _losses(metric.loss, actual, predicted, level)
+        counts = rows.sums_left_out(np.ones(len(losses)))
+        ends = partial(bootstrap_t, losses - best, rows) if rows.count >= MIN_GROUPS else None
+        return _Estimate(best, rows.sums_left_out(losses) / counts, float(losses.mean()), ends)
+    value = _number(function, actual, predicted, level)
+    if rows.count < MIN_GROUPS or math.isnan(value):
+        return _Estimate(best, np.full(rows.parts, math.nan), value)
+    if _is_sklearns("median_absolute_error", function, predicted):
+        errors = np.abs(actual - predicted)
+        ends = partial(woodruff, errors - best, rows)
+        return _Estimate(best, medians_left_out(errors, rows), value, ends)
+    if _is_sklearns("r2_score", function, predicted):
+        return _Estimate(best, r2_left_out(actual, predicted, rows), value)
+    left_out = rows.left_out(lambda kept: _number(function, actual[kept], predicted[kept]))
+    return _Estimate(best, left_out, value)
+
+
+def _is_sklearns(name: str, function: Callable[..., Any], predicted: Array) -> bool:
+    """Whether a metric is scikit-learn's of that name, for one number per row."""
+    names = (getattr(function, "__name__", ""), getattr(function, "__module__", ""))
+    return names[0] == name and names[1].startswith("sklearn.") and predicted.ndim == 1
+
+
+def _number(
+    function: Callable[..., Any], actual: Array, predicted: Array, level: int = logging.DEBUG
+) -> float:
+    """What a metric's function returns; nan where it is not defined."""
+    result = _call(function, actual, predicted, level, math.nan)
+    if not isinstance(result, Real):
+        problem = f"{_name(function)} returned {type(result).__name__}, not a number"
+        raise InputError(f"metrics.py: {problem}; return a float")
+    return float(result) if math.isfinite(result) else math.nan
+
+
+def _losses(
+    function: Callable[..., Any], actual: Array, predicted: Array, level: int = logging.DEBUG
+) -> Array:
+    """What a loss returns, as floats; nan where it is not defined."""
+    undefined = np.full(len(actual), math.nan)
+    losses = np.asarray(_call(function, actual, predicted, level, undefined))
+    if losses.shape != (len(actual),) or losses.dtype.kind not in "bfiu":
+        problem = f"{_name(function)} returned {losses.dtype} of shape {losses.shape}"
+        raise InputError(f"metrics.py: {problem}; return a number per row, shape ({len(actual)},)")
+    return losses.astype(float)
+
+
+def _call(
+    function: Callable[..., Any], actual: Array, predicted: Array, level: int, undefined: object
+) -> object:
+    """What a function of metrics.py returns, or `undefined`."""
     try:
-        v = float(metric.function(actual, predicted))
-    except ValueError:
-        return None
-    return v if v == v and abs(v) != float("inf") else None
+        return function(actual, predicted)
+    except (ValueError, ArithmeticError) as error:
+        reason = " ".join(str(error).split())
+        log.log(level, "metrics.py: %s is not defined on these rows: %s", _name(function), reason)
+        return undefined
+    except Exception as error:
+        problem = f"{_name(function)} raised {type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError(f"metrics.py: {problem}; it must take (actual, predicted)") from error
 
 
-def measure(metric, actual, predicted, guess, groups):
-    v = compute_metric(metric, actual, predicted)
-    b = None if guess is None else compute_metric(metric, actual, guess)
-    r = None
-    if v is not None and b is not None and metric.best != b and metric.best != v:
-        r = (metric.best - v) / (metric.best - b)
-    return Measurement(v, None, b, None, r)
+def _name(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__name__", function))
 
 
-def difference(metric, actual, a, b, groups):
-    return Difference(compute_metric(metric, actual, b) - compute_metric(metric, actual, a))
+def _finite(number: float) -> float | None:
+    return float(number) if math.isfinite(number) else None
+
+
+def _interval(ends: Array) -> Interval | None:
+    low, high = sorted(ends.tolist())
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Undefined values are expected, and are kept as null: they need no warnings."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,321 @@
+"""Intervals hold the true value as often as they say, and whatever is undefined is null."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from functools import partial
+
+import numpy as np
+import pytest
+from sklearn.metrics import (
+    accuracy_score,
+    log_loss,
+    median_absolute_error,
+    r2_score,
+    roc_auc_score,
+)
+
+from << cookiecutter.package_name >>.errors import InputError
+from << cookiecutter.package_name >>.evaluation.intervals import (
+    compute_metric,
+    difference,
+    measure,
+)
+from << cookiecutter.package_name >>.evaluation.scoring import (
+    Metric,
+    absolute_error,
+    squared_error,
+)
+
+MAE = Metric.mean(absolute_error)
+MSE = Metric.mean(squared_error)
+MEDAE = Metric(median_absolute_error)
+RMSE = Metric(lambda actual, predicted: math.sqrt(((actual - predicted) ** 2).mean()))
+R2 = Metric(r2_score, best=1.0)
+AUC = Metric(roc_auc_score, best=1.0)
+ACCURACY = Metric(accuracy_score, best=1.0)
+HITS = Metric.mean(lambda actual, predicted: actual == predicted, best=1.0)
+BIAS = Metric.mean(lambda actual, predicted: predicted - actual)
+
+GROUPS, SIZE = 120, 5  # of groups, of each
+CODES = np.repeat(np.arange(GROUPS), SIZE)
+ZERO = np.zeros(GROUPS * SIZE)
+
+
+def make_errors(random, *, shared=0.7, own=0.5):
+    """Log-normal errors whose groups differ: see TRUE."""
+    return np.exp(
+        np.repeat(random.normal(0, shared, GROUPS), SIZE) + random.normal(0, own, GROUPS * SIZE)
+    )
+
+
+def count_hits(truth, interval):
+    return interval[0] <= truth <= interval[1]
+
+
+VARIANCE = 0.7**2 + 0.5**2
+TRUE = {"MAE": math.exp(VARIANCE / 2), "RMSE": math.exp(VARIANCE), "MedAE": 1.0}
+
+
+@pytest.mark.parametrize(("name", "metric"), [("MAE", MAE), ("RMSE", RMSE), ("MedAE", MEDAE)])
+def test_95_of_100_intervals_hold_the_true_value_if_groups_are_known(name, metric):
+    random = np.random.default_rng(1)
+    by_group, by_row = [], []
+    for _ in range(200):
+        errors = make_errors(random)
+        by_group.append(count_hits(TRUE[name], measure(metric, errors, ZERO, None, CODES).interval))
+        by_row.append(count_hits(TRUE[name], measure(metric, errors, ZERO).interval))
+    assert 0.88 <= np.mean(by_group) <= 0.985
+    assert np.mean(by_row) < 0.83  # or the bound above would not tell them apart
+
+
+def test_95_of_100_intervals_of_the_comparison_with_a_guess_hold_the_true_value():
+    random = np.random.default_rng(2)
+    ratios, guesses, differences = [], [], []
+    true_guess = TRUE["MAE"] * math.exp(0.3**2 / 2)
+    for _ in range(200):
+        errors = make_errors(random)
+        guess = errors * np.repeat(random.lognormal(0, 0.3, GROUPS), SIZE)
+        measured = measure(MAE, ZERO, errors, guess, CODES)
+        ratios.append(count_hits(TRUE["MAE"] / true_guess, measured.relative_interval))
+        guesses.append(count_hits(true_guess, measured.baseline_interval))
+        change = difference(MAE, ZERO, errors, guess, CODES)
+        differences.append(count_hits(true_guess - TRUE["MAE"], change.interval))
+    for hits in (ratios, guesses, differences):
+        assert 0.88 <= np.mean(hits) <= 0.985
+
+
+def test_95_of_100_standard_errors_are_right():
+    random = np.random.default_rng(3)
+    found = [
+        measure(MAE, ZERO, make_errors(random), make_errors(random), CODES) for _ in range(200)
+    ]
+    for name in ("log_error", "log_relative"):
+        spread = np.std([getattr(each, name) for each in found])
+        stated = np.mean([getattr(each, f"{name}_se") for each in found])
+        assert 0.85 < stated / spread < 1.15
+
+
+def test_few_rows_that_are_wrong_have_an_honest_interval():
+    random = np.random.default_rng(4)
+    hits = []
+    for _ in range(200):
+        wrong = random.random(1000) < 0.005
+        if wrong.any():
+            interval = measure(HITS, np.zeros(1000), wrong).interval
+            hits.append(count_hits(0.995, interval))
+            assert interval[1] <= 1
+    assert np.mean(hits) > 0.9
+
+
+@pytest.fixture
+def batch():
+    random = np.random.default_rng(5)
+    actual = random.lognormal(size=300)
+    return actual, actual * random.lognormal(sigma=0.3, size=300), np.repeat(np.arange(100), 3)
+
+
+def test_what_is_measured(batch):
+    actual, predicted, groups = batch
+    guess = np.ones(300)
+    measured = measure(MAE, actual, predicted, guess, groups)
+    mae, of_guess = np.mean(abs(actual - predicted)), np.mean(abs(actual - guess))
+    assert measured.value == pytest.approx(mae)
+    assert measured.baseline == pytest.approx(of_guess)
+    assert measured.relative == pytest.approx(mae / of_guess)
+    assert measured.groups == 100
+    assert measured.log_error == pytest.approx(math.log(mae))
+    assert measured.log_relative == pytest.approx(math.log(mae / of_guess))
+    for value, interval in (
+        (measured.value, measured.interval),
+        (measured.baseline, measured.baseline_interval),
+        (measured.relative, measured.relative_interval),
+    ):
+        assert interval[0] < value < interval[1]
+    assert measure(MAE, actual, predicted, None, groups).relative is None
+
+
+@pytest.mark.parametrize("metric", [MAE, MSE, MEDAE, RMSE, R2])
+def test_the_same_batch_and_seed_give_the_same(batch, metric):
+    actual, predicted, groups = batch
+    first, second = (measure(metric, actual, predicted, actual, groups, 7) for _ in range(2))
+    assert first == second
+    assert first.interval is not None
+    default = measure(metric, actual, predicted, None, groups)
+    assert default == measure(metric, actual, predicted, None, groups, 0)
+    if metric is not MEDAE:  # nothing of Woodruff's interval is random
+        assert default.interval != measure(metric, actual, predicted, None, groups, 1).interval
+
+
+@pytest.mark.parametrize(
+    ("metric", "function"), [(MEDAE, median_absolute_error), (R2, r2_score)], ids=["MedAE", "R2"]
+)
+def test_the_quick_ways_give_what_the_functions_give(batch, metric, function):
+    actual, predicted, groups = batch
+    slow = Metric(partial(function), best=metric.best)  # not known to be scikit-learn's
+    expected = measure(slow, actual, predicted, np.ones(300), groups)
+    measured = measure(metric, actual, predicted, np.ones(300), groups)
+    names = ["relative_interval", "log_error_se", "log_relative_se", "value", "baseline"]
+    names += ["interval"] if metric is R2 else []
+    for name in names:
+        assert getattr(measured, name) == pytest.approx(getattr(expected, name))
+
+
+def test_the_better_a_metric_the_higher_it_may_be(batch):
+    actual, predicted, groups = batch
+    measured = measure(R2, actual, predicted, np.ones(300), groups)
+    assert measured.interval[0] < measured.value < measured.interval[1] < 1
+    mse = measure(MSE, actual, predicted, np.ones(300), groups)
+    assert measured.relative == pytest.approx(mse.relative)
+    hits = measure(HITS, actual > 1, predicted > 1, None, groups)
+    accuracy = measure(ACCURACY, actual > 1, predicted > 1, None, groups)
+    assert hits.value == accuracy.value
+    assert hits.log_error_se == pytest.approx(accuracy.log_error_se)
+    assert accuracy.interval[0] < accuracy.value < accuracy.interval[1] < 1
+
+
+def test_rows_without_a_group_stand_alone(batch):
+    actual, predicted, _ = batch
+    alone = np.full(300, -1)
+    assert measure(MAE, actual, predicted, None, alone) == measure(MAE, actual, predicted)
+    assert measure(MAE, actual, predicted, None, np.r_[[4] * 10, alone[10:]]).groups == 291
+
+
+def test_codes_may_have_gaps(batch):
+    actual, predicted, groups = batch
+    gaps = measure(MAE, actual, predicted, None, 7 * groups + 3)
+    assert gaps == measure(MAE, actual, predicted, None, groups)
+
+
+def test_a_batch_of_one_sign_and_one_of_both(batch):
+    actual, predicted, groups = batch
+    measured = measure(BIAS, actual, predicted, None, groups)
+    centered = measure(BIAS, actual, predicted - measured.value + 1e-6, None, groups)
+    assert centered.interval[0] < 0 < centered.interval[1]
+    assert centered.log_error_se is None
+    above = measure(BIAS, actual, actual + abs(predicted), None, groups)
+    assert 0 < above.interval[0] < above.value < above.interval[1]
+
+
+CLASSES = np.array(["no", "yes"] * 20, dtype=object)
+SHARES = np.linspace(0.1, 0.9, 40)
+LOG_LOSS = Metric(lambda y, p: log_loss(y, p, labels=["no", "yes"]))
+ODD = {
+    "a perfect model": (MAE, SHARES, SHARES, CLASSES == "no"),
+    "a perfect guess": (MAE, SHARES, SHARES + 1, SHARES),
+    "equal errors": (MAE, SHARES, SHARES + 1, SHARES + 2),
+    "one error": (HITS, CLASSES, np.r_[CLASSES[1:2], CLASSES[1:]], CLASSES),
+    "all wrong": (HITS, CLASSES, CLASSES[::-1], CLASSES),
+    "one row": (MAE, SHARES[:1], SHARES[:1] + 1, SHARES[:1] + 2),
+    "R2 of one row": (R2, SHARES[:1], SHARES[:1] + 1, SHARES[:1] + 2),
+    "R2 of a constant": (R2, np.ones(40), SHARES, np.ones(40)),
+    "nine rows": (MAE, SHARES[:9], SHARES[:9] * 2, SHARES[:9] * 3),
+    "more than half perfect": (MEDAE, SHARES, np.where(SHARES < 0.6, SHARES, 1), SHARES + 1),
+    "a class": (AUC, np.full(40, "no", dtype=object), SHARES, SHARES),
+    "two classes": (AUC, CLASSES, SHARES, np.full(40, 0.5)),
+    "shares": (LOG_LOSS, CLASSES, np.stack([SHARES, 1 - SHARES], axis=1), np.full((40, 2), 0.5)),
+    "one row of a class": (AUC, np.array(["yes"] + ["no"] * 39, dtype=object), SHARES, SHARES),
+    "huge": (MSE, SHARES, SHARES + 1e200, SHARES),
+    "an infinite loss": (Metric.mean(lambda y, p: 1 / (y - p)), SHARES, SHARES, SHARES),
+    "a nan": (Metric(lambda *_: math.nan), SHARES, SHARES, SHARES),
+    "bias": (BIAS, SHARES, SHARES[::-1], SHARES + 1),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_odd_batches_give_strict_json_and_no_warning(case):
+    metric, actual, predicted, guess = ODD[case]
+    measured = measure(metric, actual, predicted, guess)
+    json.dumps(asdict(measured), allow_nan=False)
+    json.dumps(asdict(difference(metric, actual, predicted, guess)), allow_nan=False)
+    assert measured.value == compute_metric(metric, actual, predicted)
+    for ends in (measured.interval, measured.baseline_interval, measured.relative_interval):
+        assert ends is None or ends[0] <= ends[1]
+
+
+@pytest.mark.parametrize(
+    ("case", "undefined"),
+    [
+        ("a perfect model", "interval relative relative_interval log_error log_error_se"),
+        ("a perfect guess", "relative relative_interval log_relative baseline_interval"),
+        ("one row", "interval baseline_interval relative_interval log_error_se log_relative_se"),
+        ("nine rows", "interval baseline_interval relative_interval log_error_se log_relative_se"),
+        ("a class", "value interval baseline relative log_error log_relative"),
+        ("R2 of one row", "value interval baseline relative log_error log_relative"),
+        ("a nan", "value interval baseline relative log_error log_relative"),
+        ("an infinite loss", "value interval baseline relative log_error log_relative"),
+        ("more than half perfect", "interval relative log_error"),
+    ],
+)
+def test_what_is_undefined_is_null_and_nothing_else(case, undefined):
+    measured = asdict(measure(*ODD[case]))
+    assert [name for name in undefined.split() if measured[name] is not None] == []
+    if "value" not in undefined:
+        assert None not in (measured["value"], measured["baseline"])
+
+
+def test_equal_errors_are_certain():
+    measured = measure(*ODD["equal errors"])
+    assert measured.interval == pytest.approx((1, 1))
+    assert measured.relative_interval == pytest.approx((0.5, 0.5))
+
+
+def test_why_a_metric_is_undefined_is_said_once(caplog):
+    caplog.set_level("INFO")
+
+    def precision(*_):
+        raise ValueError("no positive\nprediction")
+
+    assert measure(Metric(precision), SHARES, SHARES, SHARES).value is None
+    assert [each.message for each in caplog.records] == [
+        "metrics.py: precision is not defined on these rows: no positive prediction"
+    ]
+
+
+def test_parts_on_which_a_metric_is_undefined_are_skipped():
+    groups = np.arange(40)
+    actual = np.array(["yes"] * 2 + ["no"] * 38, dtype=object)
+    some = measure(AUC, actual, SHARES[::-1] + np.sin(groups), None, np.maximum(groups - 1, 0))
+    assert some.groups == 39  # leaving out the first one leaves a single class
+    assert some.interval is not None
+    most = Metric(lambda y, p: abs(y - p).mean() if len(y) == 40 or y[-1] != 0.9 else math.nan)
+    assert measure(most, SHARES, SHARES * 2).interval is None
+    assert measure(most, SHARES, SHARES * 2).value is not None
+
+
+@pytest.mark.parametrize(
+    ("metric", "problem"),
+    [
+        (Metric(lambda _: 1.0), "<lambda> raised TypeError: .*; it must take"),
+        (Metric(lambda *_: None), "<lambda> returned NoneType, not a number; return a float"),
+        (Metric(lambda *_: "0.5"), "<lambda> returned str, not a number"),
+        (Metric(lambda y, p: abs(y - p)), "<lambda> returned ndarray, not a number"),
+        (
+            Metric.mean(lambda *_: 1.0),
+            r"<lambda> returned float64 of shape \(\); .*shape \(40,\)",
+        ),
+        (Metric.mean(lambda y, _: y[1:]), r"<lambda> returned float64 of shape \(39,\); "),
+        (Metric.mean(lambda *_: CLASSES), "<lambda> returned object of shape"),
+        (Metric.mean(lambda y, _: y.missing), "<lambda> raised AttributeError"),
+    ],
+)
+def test_a_wrong_metric_is_refused_in_one_line(metric, problem):
+    for use in (measure, compute_metric):
+        with pytest.raises(InputError, match=rf"^metrics\.py: {problem}") as caught:
+            use(metric, SHARES, SHARES)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_difference_is_that_of_the_other_model_and_knows_what_both_have_in_common(batch):
+    actual, predicted, groups = batch
+    other = actual + 1.1 * (predicted - actual)
+    for metric in (MAE, RMSE, MEDAE):
+        found = difference(metric, actual, predicted, other, groups)
+        value, low_high = measure(metric, actual, predicted, None, groups), found.interval
+        assert found.value == pytest.approx(0.1 * value.value)
+        assert low_high[0] < found.value < low_high[1]
+        assert low_high[1] - low_high[0] < 0.3 * (value.interval[1] - value.interval[0])
+    assert difference(MAE, actual, predicted, predicted, groups).interval == (0, 0)
+    assert difference(R2, actual, predicted, other, groups).value < 0
