@@ -1,0 +1,24 @@
+"""Of data.py, model.py and metrics.py."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ticket_model_evaluation.evaluation.selection import make_selection
+from ticket_model_evaluation.pipeline import run_trial
+
+REQUESTS = """solved_at,channel,subject,team
+2024-06-01,mail,Invoice twice,billing
+2024-06-02,phone,,access
+"""
+
+
+def test_a_trial_of_two_requests(tmp_path):
+    path = tmp_path / "requests.csv"
+    path.write_text(REQUESTS)
+    trial = run_trial(make_selection(str(path)), place="none", flow_name="test")
+    assert trial is not None
+    expected = -(math.log(1.2 / 1.6) + math.log(1 / 3)) / 2
+    assert trial.metrics["log loss"] == pytest.approx(expected)
