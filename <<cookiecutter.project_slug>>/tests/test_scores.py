@@ -144,7 +144,7 @@ def test_segments_and_groups():
         segments=("region",),
         group="customer",
     )
-    found = score(scoring, ACTUAL, ACTUAL + [1, 2, 3]).segments["region"]
+    found = score(scoring, ACTUAL, ACTUAL + np.array([1, 2, 3])).segments["region"]
     assert found == {"a": (1, 1.0), "missing": (1, 2.0), "3": (1, 3.0)}
     assert count_groups(ROWS, scoring) == 2
     assert count_groups(ROWS, REGRESSION) == 3

@@ -121,7 +121,7 @@ def test_challengers_get_trials_of_their_own_on_the_same_rows(monkeypatch, trial
 
 
 @pytest.mark.usefixtures("_own_model")
-def test_no_secret_of_an_address_gets_into_a_trial(monkeypatch, rows, trials):
+def test_no_secret_of_an_address_gets_into_a_trial(rows, trials):
     place = "postgresql://ann:hunter2@db/orders?sslkey=hunter3"
     trial = pipeline.run_trial(make_selection(place))
     assert trial is not None
@@ -134,7 +134,7 @@ def test_no_secret_of_an_address_gets_into_a_trial(monkeypatch, rows, trials):
 
 
 @pytest.mark.usefixtures("_own_model")
-def test_without_a_baseline_the_line_to_add_is_said(monkeypatch, trials, caplog):
+def test_without_a_baseline_the_line_to_add_is_said(monkeypatch, caplog):
     monkeypatch.setattr(pipeline, "SCORING", replace(SCORING, baseline=None))
     trial = pipeline.run_trial(make_selection("x"))
     assert trial is not None
