@@ -1,4 +1,4 @@
-"""What a good prediction is: units, metrics, and what else is measured. metrics.py puts it together."""
+"""What a good prediction is: units, metrics, and all that metrics.py puts together."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Metric:
             `Scoring.classes`.
         unit: The unit of the metric; None if it has none, or none that a person would read.
         best: The value of a perfect model. The error is the distance from it.
-        loss: Takes the same, and returns the loss of each row, shape (n,), if the metric is its mean.
+        loss: If the metric is a mean: takes the same, and returns the loss of each row, shape (n,).
     """
 
     function: Callable[[Any, Any], float]
@@ -47,7 +47,7 @@ class Metric:
     def mean(
         cls, loss: Callable[[Any, Any], Any], unit: Unit | None = None, best: float = 0.0
     ) -> Metric:
-        """The mean of each row's loss. Its intervals are better and quicker than those of others."""
+        """The mean of each row's loss. Its intervals are better and quicker than others."""
 
         def function(actual: Any, predicted: Any) -> float:  # noqa: ANN401  arrays
             return float(loss(actual, predicted).mean())

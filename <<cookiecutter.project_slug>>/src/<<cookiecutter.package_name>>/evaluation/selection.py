@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
@@ -120,7 +120,7 @@ def make_selection(
             raise InputError(
                 "closed_last: closed_from or closed_to already sets a window; use one or the other"
             )
-        end = _utc(now or datetime.now(timezone.utc).replace(microsecond=0))
+        end = _utc(now or datetime.now(UTC).replace(microsecond=0))
         end -= parse_span("lag", lag) if lag else timedelta()
         start = end - parse_span("closed_last", closed_last)
     elif lag is not None:
@@ -189,4 +189,4 @@ def _time(name: str, value: object) -> datetime | None:
 
 def _utc(time: datetime) -> datetime:
     """The time in UTC, without a zone."""
-    return time.astimezone(timezone.utc).replace(tzinfo=None) if time.tzinfo else time
+    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time

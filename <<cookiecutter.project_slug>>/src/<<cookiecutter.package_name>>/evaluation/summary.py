@@ -7,7 +7,7 @@ import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ def get_trial_summary(
     if scoring.baseline is None:
         problem = "metrics.py: SCORING has no baseline, so there is no comparison with a guess"
         log.warning("%s; add this line: %s", problem, suggest_baseline(actuals, scoring))
-    now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
     trial = Trial(
         id=trial_id,
         num_obs=len(input_df),
