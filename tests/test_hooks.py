@@ -208,15 +208,25 @@ def test_an_installation_that_fails_leaves_the_project_and_one_line(tmp_path):
         (["y", "\x03"], "The project is complete, but the hook stopped (interrupted)"),
     ],
 )
-def test_the_end_of_the_input_and_ctrl_c_are_one_line_and_the_project_stays(
-    tmp_path, answers, says
-):
-    scaffolding = Scaffolding(tmp_path, "3")
-    with scaffolding.terminal as terminal:
+def test_the_end_of_the_input_and_ctrl_c_are_one_line_and_no_failure(tmp_path, answers, says):
+    script = tmp_path / "hook.py"
+    source = Path(hook.__file__).read_text()
+    script.write_text(source.replace("<< cookiecutter.prefect_version >>", "3"))
+    with Terminal(sys.executable, script, cwd=tmp_path) as terminal:
         for question, answer in zip(("Connect now?", "(hidden)"), answers, strict=False):
             terminal.expect(question)
             terminal.type(answer)
-        terminal.expect(says)
+        assert terminal.end() == 0
+    assert says in terminal.shown
+    assert "Traceback" not in terminal.shown
+
+
+def test_after_ctrl_c_the_project_stays(tmp_path):
+    """cookiecutter is interrupted too, and may end before the hook has said so."""
+    scaffolding = Scaffolding(tmp_path, "3")
+    with scaffolding.terminal as terminal:
+        terminal.expect("Connect now?")
+        terminal.type("\x03")
         terminal.end()
     assert "Traceback" not in terminal.shown
     assert (scaffolding.project / "README.md").exists()
