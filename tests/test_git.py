@@ -53,7 +53,7 @@ def test_a_run_from_a_git_remote_uses_what_is_there_the_whole_package(
     (kept,) = (project.path / "trials").iterdir()
     assert json.loads(kept.read_text())["model"] == "changed-in-the-remote-only"
     assert not (prefect.home / ".prefect").exists()
-    assert not prefect.home_of(project).exists()  # the run used its worker's
+    assert list(prefect.home_of(project).iterdir()) == []  # the run used its worker's
 
     behind = prefect.run("register", project=project, env=environment)
     assert "HEAD is not what the remote's branch main holds" in behind.stderr

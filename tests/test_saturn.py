@@ -1,4 +1,7 @@
-"""Variant 3 on Saturn Cloud: the real client against a stand-in, which starts the worker from the recipe alone."""
+"""Variant 3 on Saturn Cloud: the real client against a stand-in.
+
+The stand-in starts the worker from the recipe alone.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,11 @@ from typing import Any
 
 import pytest
 from conftest import existing
-from prefect_server import Prefect, wait_until
+from prefect_server import Prefect, wait_until, with_limits
 from projects import Project, find_python, run, uv
 from servers.prefect_cloud import PrefectCloud
 from servers.saturn import SaturnCloud
+from slow import OtherApi
 
 TOKEN = "saturn-0123456789-SECRET"
 KEY = "pnu_saturn0123456789SECRET"
@@ -66,7 +70,7 @@ def machine(tmp_path: Path) -> dict[str, str]:
 def account(
     prefect: Prefect, another: Callable[..., Project], tmp_path: Path, machine
 ) -> Iterator[Account]:
-    """All of it, connected to Prefect Cloud, so that there is a key to keep secret; nothing is registered yet."""
+    """All of it, connected to Prefect Cloud, so that there is a key to keep secret."""
     project = another(project_slug="on_saturn", prefect_project="on-saturn", schedule_hours="0")
     remote = tmp_path / "remote.git"
     git(tmp_path, "init", "-q", "--bare", "-b", "main", remote)
@@ -101,11 +105,12 @@ def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: 
     result = account.run("register")
     assert result.returncode == 0, result.stderr
     assert (
-        "Saturn deployment on-saturn-worker: created, not running: `register --start` starts it"
+        "Saturn deployment on-saturn-worker: created, not running: "
+        "`.venv/bin/on_saturn register --start` starts it"
         in result.stderr
     )
     assert f"{account.saturn.url}/dash/resource/deployment/" in result.stderr
-    assert "TRIALS_URL: Saturn's machines go away" in result.stderr.splitlines()[0]
+    assert "TRIALS_URL: Saturn Cloud's machines go away" in result.stderr
     (deployment,) = account.saturn.deployments.values()
     assert deployment["spec"] == recipe["spec"]
     assert deployment["spec"]["git_repositories"][0]["url"] == str(account.remote)
@@ -115,7 +120,7 @@ def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: 
         "register", env={"SATURN_BASE_URL": None, "BASE_URL": account.saturn.url + "/"}
     )
     assert again.returncode == 0, again.stderr
-    assert "on-saturn-worker: is there already" in again.stderr
+    assert "on-saturn-worker: already exists" in again.stderr
     assert account.saturn.requests.count("PUT /api/recipes") == 1
     for output in (shown, result, again):
         assert KEY not in output.stdout + output.stderr
@@ -124,7 +129,7 @@ def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: 
     result = account.run("unregister")
     assert result.returncode == 0, result.stderr
     assert account.saturn.deployments == {}
-    assert "there is none" in account.run("unregister").stderr
+    assert "does not exist; nothing to delete" in account.run("unregister").stderr
 
 
 @pytest.mark.parametrize(
@@ -132,25 +137,28 @@ def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: 
     [
         (
             {"SATURN_TOKEN": None},
-            "SATURN_TOKEN: not set; set all of SATURN_BASE_URL, SATURN_TOKEN for Saturn Cloud",
+            "SATURN_TOKEN: not set; set all of SATURN_BASE_URL, SATURN_TOKEN, or none",
         ),
         ({"SATURN_BASE_URL": None}, "SATURN_BASE_URL: not set; set all of"),
-        ({"SATURN_TOKEN": "wrong"}, "SATURN_TOKEN: "),
+        ({"SATURN_TOKEN": "wrong"}, "SATURN_TOKEN: http://127.0.0.1:"),
         (
             {"SATURN_BASE_URL": "http://127.0.0.1:9"},
-            "SATURN_BASE_URL: cannot reach http://127.0.0.1:9",
+            "SATURN_BASE_URL: http://127.0.0.1:9 cannot be reached",
         ),
-        ({"SATURN_BASE_URL": "not a url"}, "SATURN_BASE_URL: not a url is no Saturn Cloud"),
-        ("instance_type: medium", "saturn.yaml: instance_type enormous is none of medium, large"),
+        ({"SATURN_BASE_URL": "not a url"}, "SATURN_BASE_URL: not a url is not Saturn Cloud"),
+        (
+            "instance_type: medium",
+            "answered 400: {'message': 'unknown instance type: enormous'}; fix it",
+        ),
         (
             "name: prefect-api-key",
-            "answered 400: {'message': 'secret not found: enormous'}; mend the recipe",
+            "answered 400: {'message': 'secret not found: enormous'}; fix it",
         ),
         (
             "image: saturncloud/saturn-python:2024.08.01",
             "answered 400: {'message': 'unknown image: enormous'}",
         ),
-        ("spec:", "no recipe of a deployment"),
+        ("spec:", "not the recipe of a deployment"),
         ("no remote", "git: Saturn Cloud cannot see this folder; add a git remote named origin"),
     ],
 )
@@ -178,12 +186,26 @@ def test_what_saturn_would_refuse_is_told_in_one_line_and_nothing_is_made(
     )
 
 
+@pytest.mark.parametrize("kind", ["stalls", "drips"])
+def test_a_saturn_that_does_not_answer_is_told_in_one_line_in_time(account: Account, kind):
+    limited = with_limits(account.project, "saturn", "SECONDS_TO_ANSWER=2")
+    with OtherApi(kind) as other:
+        environment = {**account.prefect.environment, **account.environment}
+        environment["SATURN_BASE_URL"] = other.url
+        result = account.project.run(*limited, "register", env=environment, limit=30)
+    assert result.returncode == 2, result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert f"SATURN_BASE_URL: {other.url} cannot be reached, or does not answer within 2 s" in line
+    assert TOKEN not in result.stderr
+
+
 def test_a_worker_on_saturn_runs_the_flow_and_its_trial_is_read_from_here(
     account: Account, s3: str
 ):
     """From the recipe alone: clone, install the locked requirements, run, in an empty folder.
 
-    Before that, what the README says of trials in S3: s3fs among the dependencies, `make lock`, commit and push.
+    Before that, what the README says of trials in S3: s3fs among the dependencies, `make lock`,
+    commit and push.
     """
     project = account.project
     metadata = project.path / "pyproject.toml"

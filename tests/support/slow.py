@@ -35,15 +35,19 @@ class SlowLog(LoopbackServer):
 
 
 class OtherApi(LoopbackServer):
-    """Answers as other things do that an address may lead to; the path's first part says which."""
+    """Answers as other things do that an address may lead to.
 
-    def __init__(self) -> None:
+    Args:
+        always: Which; else the path's first part says it.
+    """
+
+    def __init__(self, always: str | None = None) -> None:
         left = self.left = threading.Event()
 
         class Handler(QuietHandler):
             def handle_any(self) -> None:
                 self.body()
-                kind = self.path.split("/")[1]
+                kind = always or self.path.split("/")[1]
                 if kind == "stalls":
                     left.wait(60)
                     self.close_connection = True
