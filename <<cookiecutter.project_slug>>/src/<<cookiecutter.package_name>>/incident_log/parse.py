@@ -1,12 +1,8 @@
 """Reading the event log: it is parsed once, and then taken from the cache."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io
-import json
-import logging
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,26 +13,20 @@ from typing import IO, Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv as arrow_csv
 from pyarrow import feather
+from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
 
-from ..errors import InputError, UnavailableError, describe, redact_url, root_cause
+from ..errors import InputError, UnavailableError, explain, redact_url
 from ..evaluation.files import atomic_write
 from ..settings import load_settings
-from .fetch import check_size, fetch
+from .fetch import URL, check_size, fetch, log
 from .sample import make_log
 
-# UCI's address today, and an older one.
-URL = "https://archive.ics.uci.edu/static/public/498/incident+management+process+enriched+event+log.zip"
-OLDER_URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/00498/incident_event_log.zip"
 MEMBER = "incident_event_log.csv"
 TIMES = ["sys_updated_at", "closed_at"]
 COLUMNS = ["number", "priority", *TIMES]
-UCI_SHA256 = "fd184bbfd62329cfe093e99da2ea7071905f2ead91900b448eb2635870821bef"
-VERSION = 3  # of what is cached; raise it when the same file is parsed differently
-PIECE = 1_000_000  # bytes
-SAMPLE = "check it, or take synthetic tickets: --data sample (make: DATA=sample)"
-log = logging.getLogger(__name__)
+UCI = {"fd184bbfd62329cfe093e99da2ea7071905f2ead91900b448eb2635870821bef": "UCI incident event log"}
+HINT = "check it, or take synthetic tickets: --data sample (with make: DATA=sample)"
 
 
 def read_log(source: str | None) -> pd.DataFrame:
@@ -57,34 +47,24 @@ def read_log(source: str | None) -> pd.DataFrame:
         InputError: It cannot be fetched or parsed. It names the column or line.
         UnavailableError: It cannot be fetched now.
     """
-    path = load_settings().cache / f"{_sha256(f'{VERSION} {source}'.encode())[:16]}.arrow"
-    table: Any = _read_cached(path)
-    known = json.loads(table.schema.metadata[b"source"]) if table else {}
+    # Raise the number when the same file is parsed differently.
+    path = load_settings().cache / f"{_sha256(f'3 {source}'.encode())[:16]}.arrow"
+    table, known = _read_cached(path)
     try:
-        content, about = _fetch(source, known)
+        sample = {"data": "sample", "name": "synthetic sample"}
+        content, about = (make_log(), sample) if source == "sample" else fetch(source or URL, known)
         if content is not None and (digest := _sha256(content)) != known.get("file"):
             table, sha256 = _parse(content)
-            name = "UCI incident event log" if sha256 == UCI_SHA256 else None
-            known = {"name": name, **about, "sha256": sha256, "file": digest}
-            table = table.replace_schema_metadata({"source": json.dumps(known)})
-            _keep_cached(path, table)
+            known = {"name": UCI.get(sha256, ""), **about, "sha256": sha256, "file": digest}
+            _keep_cached(path, table.replace_schema_metadata(known))
     except Exception as error:  # zip files, Arrow and each store raise their own
-        cause = root_cause(error)
-        problem = f"data: cannot read {redact_url(source or URL)}: {describe(cause)}"
-        transient = isinstance(cause, (UnavailableError, ConnectionError, TimeoutError))
-        if not (known and transient):
-            kind = UnavailableError if transient else InputError
-            raise kind(f"{problem}; {SAMPLE}") from error
-        log.warning("%s. Using the cached copy, which may be out of date", problem)
+        explained = explain(error, f"data: cannot read {redact_url(source or URL)}", HINT)
+        if not (known and isinstance(explained, UnavailableError)):
+            raise explained from error
+        log.warning("%s. Using the cached copy, which may be out of date", explained)
     frame: pd.DataFrame = table.to_pandas()
-    frame.attrs["source"] = {name: known[name] for name in ("data", "sha256", "name")}
+    frame.attrs["source"] = {key: known[key] or None for key in ("data", "sha256", "name")}
     return frame
-
-
-def _fetch(source: str | None, known: dict[str, str]) -> tuple[bytes | None, dict[str, str]]:
-    if source == "sample":
-        return make_log(), {"data": source, "name": "synthetic sample"}
-    return fetch(source, known=known) if source else fetch(URL, OLDER_URL, known=known)
 
 
 def _keep_cached(path: Path, table: pa.Table) -> None:
@@ -95,15 +75,14 @@ def _keep_cached(path: Path, table: pa.Table) -> None:
         log.warning("data: not cached: cannot write to %s: %s", path.parent, error.strerror)
 
 
-def _read_cached(path: Path) -> pa.Table | None:
+def _read_cached(path: Path) -> tuple[Any, dict[str, str]]:
     with suppress(OSError):
-        if not path.exists():
-            return None
         content = memoryview(path.read_bytes())
         if content[:64] == _sha256(content[64:]).encode():
-            return feather.read_table(pa.BufferReader(content[64:]))
-    log.warning("data: ignoring the cached file %s, which is damaged", path)
-    return None
+            table = feather.read_table(pa.BufferReader(content[64:]))
+            return table, {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
+        log.warning("data: ignoring the cached file %s, which is damaged", path)
+    return None, {}
 
 
 def _sha256(content: bytes | memoryview) -> str:
@@ -117,20 +96,17 @@ def _parse(content: bytes) -> tuple[pa.Table, str]:
     with _open(content) as file, ThreadPoolExecutor(1) as pool:
         table = pa.concat_tables(pool.map(_parse_piece, _pieces(file, digest))).combine_chunks()
     if not table.num_rows:
-        raise InputError("it holds no events; give a log with at least one under its header")
+        raise InputError("it holds no events, only a header")
     for name in TIMES:
         encoded = table[name].chunk(0).dictionary_encode()  # a log repeats its times
-        texts = encoded.dictionary
-        times = pc.strptime(texts, format="%d/%m/%Y %H:%M", unit="ms", error_is_null=True)
+        times = pc.strptime(encoded.dictionary, "%d/%m/%Y %H:%M", "ms", error_is_null=True)
         # Arrow takes 31/2 for 2/3, and 16 for the year 16.
-        days = pc.extract_regex(texts, r"^(?P<day>\d{1,2})/\d{1,2}/[12]\d{3} ").field("day")
+        days = pc.extract_regex(encoded.dictionary, r"^(?P<d>\d\d?)/\d+/[12]\d{3} ").flatten()[0]
         is_wrong = pc.fill_null(pc.not_equal(days.cast("int64"), pc.day(times)), True)
-        row = is_wrong.take(encoded.indices).index(True).as_py()
-        if row >= 0:
+        if (row := is_wrong.take(encoded.indices).index(True).as_py()) >= 0:
             reader = csv.reader(io.TextIOWrapper(_open(content), "utf-8", "replace", newline=""))
             line = [reader.line_num for record in reader if record][row + 1]
-            problem = f"{name} is {encoded[row].as_py()!r}, not a time like 29/2/2016 01:16"
-            raise InputError(f"line {line}: {problem}; fix that line")
+            raise InputError(f"line {line}: {name} is {encoded[row].as_py()!r}, not D/M/YYYY HH:MM")
         table = table.set_column(COLUMNS.index(name), name, times.take(encoded.indices))
     return table.filter(pc.and_(*(table[name].is_valid() for name in TIMES))), digest.hexdigest()
 
@@ -148,31 +124,21 @@ def _open(content: bytes) -> IO[bytes]:
 
 def _pieces(file: IO[bytes], digest: Any) -> Iterator[bytes]:  # noqa: ANN401
     """The CSV file in pieces of whole lines, each with the header; at least one piece."""
-    header, size = b"", 0
-    while (piece := file.read(PIECE) + file.readline(PIECE)) or not header:
+    header, limit = b"", load_settings().data_max_bytes
+    while (piece := file.read(1_000_000) + file.readline(1_000_000)) or not header:
         if b'"' in piece:  # from here on, a line break may be within quotes
-            piece += file.read(load_settings().data_max_bytes)
-        size += len(piece)
-        check_size(size)
+            piece += file.read(limit)
+        check_size(file.tell(), limit)
         digest.update(piece)
         yield header + piece
         header = header or piece.lstrip(b"\r\n").partition(b"\n")[0] + b"\n"
 
 
 def _parse_piece(piece: bytes) -> pa.Table:
-    start = io.StringIO(piece[:65_536].decode("utf-8-sig", "replace"), newline="")
-    names = next(filter(None, csv.reader(start)), [])
+    names = next(csv.reader(str(piece[:65_536], "utf-8-sig", "replace").strip().splitlines()), [])
     if wrong := [name for name in COLUMNS if names.count(name) != 1]:
-        problem = f"its header must name the column {wrong[0]} once"
-        raise InputError(f"{problem}, and the file begins with {piece[:30]!r}; give the event log")
-    return arrow_csv.read_csv(
-        pa.BufferReader(piece),
-        arrow_csv.ReadOptions(use_threads=False, block_size=2 * PIECE),
-        arrow_csv.ParseOptions(newlines_in_values=b'"' in piece),
-        arrow_csv.ConvertOptions(
-            include_columns=COLUMNS,
-            column_types=dict.fromkeys(COLUMNS, pa.string()),
-            null_values=["?", ""],
-            strings_can_be_null=True,
-        ),
-    )
+        raise InputError(f"its header must name {wrong[0]} once; it begins with {piece[:30]!r}")
+    read, split = ReadOptions(use_threads=False), ParseOptions(newlines_in_values=b'"' in piece)
+    convert = ConvertOptions(null_values=["?", ""], strings_can_be_null=True)
+    convert.include_columns, convert.column_types = COLUMNS, dict.fromkeys(COLUMNS, pa.string())
+    return read_csv(pa.BufferReader(piece), read, split, convert)

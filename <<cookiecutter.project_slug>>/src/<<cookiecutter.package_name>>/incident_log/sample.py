@@ -1,23 +1,17 @@
 """A synthetic event log, for tests and for a first try without a network."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
-import pandas as pd
 
 COLUMNS = """number,incident_state,active,reassignment_count,reopen_count,sys_mod_count,made_sla,\
 caller_id,opened_by,opened_at,sys_created_by,sys_created_at,sys_updated_by,sys_updated_at,\
 contact_type,location,category,subcategory,u_symptom,cmdb_ci,impact,urgency,priority,\
 assignment_group,assigned_to,knowledge,u_priority_confirmation,notify,problem_id,rfc,vendor,\
 caused_by,closed_code,resolved_by,resolved_at,closed_at"""
-PRIORITIES = np.array(["1 - Critical", "2 - High", "3 - Moderate", "4 - Low", "?"], dtype=object)
+LABELS = np.array(["1 - Critical", "2 - High", "3 - Moderate", "4 - Low", "?"], dtype=object)
 SHARES = [0.011, 0.016, 0.93, 0.031, 0.012]
 # Hours until an incident is resolved: medians, and standard deviations of the logarithm.
 MEDIANS, SPREADS = np.array([[80.0, 38.0, 22.0, 12.0, 22.0], [1.7, 2.0, 2.1, 2.4, 2.1]])
-START, WEEKS = np.datetime64("2016-02-29", "m"), 26
-WEEKDAYS = [0.24, 0.2, 0.19, 0.165, 0.155, 0.027, 0.023]
+WEEKS, WEEKDAYS = 26, [0.24, 0.2, 0.19, 0.165, 0.155, 0.027, 0.023]
 
 
 def make_log(incidents: int = 3000, seed: int = 0) -> bytes:
@@ -45,20 +39,14 @@ def make_log(incidents: int = 3000, seed: int = 0) -> bytes:
     updated = opened[row] + hours[row] * (np.sort(row + rng.beta(0.4, 0.9, len(row))) - row)
     last = events.cumsum() - 1
     updated[last - 1], updated[last] = opened + hours, closed
-    values = {
-        "number": [f"INC{each:07d}" for each in row],
-        "opened_at": _text(opened)[row],
-        "sys_updated_at": _text(updated),
-        "priority": PRIORITIES[kind][row],
-        "resolved_at": _text(opened + hours)[row],
-        "closed_at": _text(closed)[row],
-    }
-    line = ",".join("%s" if name in values else "?" for name in COLUMNS.split(","))
-    lines = [line % each for each in zip(*values.values(), strict=True)]
-    return "\n".join([COLUMNS, *lines, ""]).encode()
+    number = np.array([f"INC{each:07d}" for each in range(incidents)], dtype=object)
+    text = number[row], _text(opened)[row], _text(updated), LABELS[kind][row], _text(closed)[row]
+    known = ["number", "opened_at", "sys_updated_at", "priority", "closed_at"]
+    line = ",".join("%s" if name in known else "?" for name in COLUMNS.split(","))
+    return "\n".join([COLUMNS, *(line % each for each in zip(*text, strict=True)), ""]).encode()
 
 
-def _text(hours: Any) -> Any:  # noqa: ANN401
-    times = pd.DatetimeIndex(START + (hours * 60.0).round().astype("timedelta64[m]"))
-    parts = zip(times.day, times.month, times.year, times.hour, times.minute, strict=True)
-    return np.array([f"{d}/{m}/{y} {hour:02}:{mm:02}" for d, m, y, hour, mm in parts], dtype=object)
+def _text(hours: np.ndarray) -> np.ndarray:
+    times = np.datetime64("2016-02-29T00:00") + (hours * 60).round().astype("timedelta64[m]")
+    texts = np.datetime_as_string(times).tolist()
+    return np.array([f"{int(t[8:10])}/{int(t[5:7])}/{t[:4]} {t[11:]}" for t in texts], dtype=object)
