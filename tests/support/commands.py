@@ -97,8 +97,10 @@ class Commands:
 
     def close(self) -> None:
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(10)
+        self._process.stdout.close()
 
 
 def trial_of(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:

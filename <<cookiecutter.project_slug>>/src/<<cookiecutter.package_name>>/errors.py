@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,12 +18,51 @@ class UnavailableError(InputError):
 
 
 def redact_url(url: str) -> str:
-    """Remove user, password, query and fragment: the rest may be shown, and kept in a trial."""
+    """Remove user, password, query and fragment: the rest may be shown, and kept in a trial.
+
+    A path stays as it is.
+    """
+    if "://" not in url:
+        return url
     with suppress(ValueError):
         if "::" not in url:  # fsspec's chained addresses may each hold secrets
             parts = urlsplit(url)
             return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     return f"{url.partition('://')[0]}://..."  # in an invalid URL a secret may stand anywhere
+
+
+def describe(error: BaseException) -> str:
+    """The root cause of an error in one line, without the secrets of addresses in it."""
+    cause = _root_cause(error)
+    text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    return " ".join(re.sub(r"(?<=//)\S*@|\?\S*", "", text).split())
+
+
+def explain(error: BaseException, problem: str, hint: str) -> InputError:
+    """Make an error that is reported in one line from any other.
+
+    Args:
+        error: What was raised.
+        problem: What it prevented, and where.
+        hint: What to do.
+
+    Returns:
+        UnavailableError if the cause may pass, otherwise InputError.
+    """
+    may_pass = isinstance(_root_cause(error), (UnavailableError, ConnectionError, TimeoutError))
+    kind = UnavailableError if may_pass else InputError
+    return kind(f"{problem}: {describe(error)}; {hint}")
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """What an error was raised for: what libraries wrap around it adds nothing.
+
+    Messages that were written for a person are kept: our own, and which package is missing.
+    """
+    cause = error.__cause__ or error.__context__
+    if cause is None or isinstance(error, (InputError, ImportError)):
+        return error
+    return _root_cause(cause)
 
 
 @contextmanager

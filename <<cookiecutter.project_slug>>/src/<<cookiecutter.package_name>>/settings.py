@@ -29,6 +29,8 @@ class Settings:
         trials: Where trials are kept (`TRIALS_URL`): a folder, an fsspec URL, or `none`.
         cache: Folder for downloads and parsed data (`CACHE_DIR`).
         download_timeout: Seconds that a download may stall (`DOWNLOAD_TIMEOUT`).
+        download_max_seconds: Seconds that it may take in all (`DOWNLOAD_MAX_SECONDS`).
+        data_max_bytes: How large the data may be, packed and unpacked (`DATA_MAX_MB`).
         prefect_project: The Prefect project (`PREFECT_CLOUD_PROJECT_NAME`); default: the one that
             was chosen when this project was generated.
         username: Prefix of the flow's name (`SATURN_USERNAME`); default: the local user's name.
@@ -45,6 +47,8 @@ class Settings:
     trials: str
     cache: Path
     download_timeout: float
+    download_max_seconds: float
+    data_max_bytes: int
     prefect_project: str
     username: str
 <% if cookiecutter.prefect_version == "3" %>
@@ -110,14 +114,16 @@ def load_settings(trials: str | None = None) -> Settings:
         data=os.environ.get("DATA_URL") or None,
         trials=trials,
         cache=_folder("CACHE_DIR", cache),
-        download_timeout=_seconds("DOWNLOAD_TIMEOUT", default=60.0),
+        download_timeout=_number("DOWNLOAD_TIMEOUT", "seconds", default=60.0),
+        download_max_seconds=_number("DOWNLOAD_MAX_SECONDS", "seconds", default=1800.0),
+        data_max_bytes=int(_number("DATA_MAX_MB", "megabytes", default=1000.0) * 1e6),
         prefect_project=_name("PREFECT_CLOUD_PROJECT_NAME") or PREFECT_PROJECT,
         username=_name("SATURN_USERNAME") or _local_user(),
 <% if cookiecutter.prefect_version == "3" %>
         git_block=os.environ.get("GIT_BLOCK") or None,
 <% else %>
         prefect_key=os.environ.get("PREFECT_USER_TOKEN") or None,
-        api_timeout=_seconds("API_TIMEOUT", default=60.0),
+        api_timeout=_number("API_TIMEOUT", "seconds", default=60.0),
 <% endif %>
     )
 
@@ -160,12 +166,12 @@ def _folder(variable: str, text: str) -> Path:
         raise InputError(f"{variable}: {text}: {error}; set it to an existing folder") from None
 
 
-def _seconds(variable: str, default: float) -> float:
+def _number(variable: str, unit: str, default: float) -> float:
     text = os.environ.get(variable) or str(default)
     with suppress(ValueError):
         if 0 < float(text) < 86400:
             return float(text)
-    problem = f"{text!r} is not a number of seconds between 0 and 86400"
+    problem = f"{text!r} is not a number of {unit} between 0 and 86400"
     raise InputError(f"{variable}: {problem}; set it to {default:g}, or unset it")
 
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import json
-import logging
 import os
 import time
 import uuid
 from pathlib import Path
 
 MAX_WRITE_SECONDS = 3600.0  # a partial file older than this was left by a killed process
-log = logging.getLogger(__name__)
 
 
 def atomic_write(path: Path, content: bytes, *, replace: bool) -> None:
@@ -71,38 +67,3 @@ def _move_unless_exists(partial: Path, path: Path) -> None:
             if path.exists():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
             partial.replace(path)
-
-
-def keep(path: Path, about: dict[str, str], content: bytes) -> None:
-    """Keep something in a cache; that it cannot be kept costs time the next time, and no more.
-
-    Args:
-        path: Where; what is there is replaced.
-        about: What is to be known of it.
-        content: What.
-    """
-    kept = json.dumps(about).encode() + b"\n" + content
-    try:
-        atomic_write(path, hashlib.sha256(kept).hexdigest().encode() + b"\n" + kept, replace=True)
-    except OSError as error:
-        log.warning(
-            "data: %s is not kept: cannot write to %s: %s",
-            path.suffix[1:],
-            path.parent,
-            error.strerror,
-        )
-
-
-def read_kept(path: Path) -> tuple[dict[str, str], bytes] | None:
-    """Read what `keep` has kept: `about` and `content`; None where it is not there, or no longer what it was."""
-    try:
-        digest, kept = path.read_bytes().split(b"\n", 1)
-        if hashlib.sha256(kept).hexdigest().encode() != digest:
-            raise ValueError("its content is not what was kept")
-        about, content = kept.split(b"\n", 1)
-        return json.loads(about), content
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except (OSError, ValueError) as error:
-        log.warning("data: the cache is damaged, %s: %s; doing without it", path, error)
-    return None

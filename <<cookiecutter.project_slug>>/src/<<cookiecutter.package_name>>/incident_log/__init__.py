@@ -1,1 +1,4 @@
-"""The default data source: UCI's incident event log. Delete this folder once data.py reads your own rows."""
+"""The default data source, UCI's incident event log.
+
+Delete this folder once data.py reads your own rows: nothing else imports it.
+"""

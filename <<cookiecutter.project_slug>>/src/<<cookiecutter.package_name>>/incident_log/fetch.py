@@ -1,127 +1,105 @@
-"""Fetching a file by URL, safely and once."""
+"""Fetching the log from a path, a web address or an object store, within limits."""
 
-from __future__ import annotations
-
-import hashlib
 import logging
-import re
 import sys
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
 
-from ..errors import InputError, UnavailableError, redact_url
-from ..evaluation.files import keep, read_kept
+import click
+import fsspec
+
+from ..errors import InputError, UnavailableError, describe, redact_url
 from ..settings import load_settings
 
-if TYPE_CHECKING:  # imported where it is used: what reads a path need not wait for it
-    import requests
-
-ATTEMPTS = 4
-SECONDS_BETWEEN = 0.5  # doubled with each attempt
-TOTAL_SECONDS = 1800.0  # however slowly it trickles
+# UCI's address today, and an older one.
+URL = "https://archive.ics.uci.edu/static/public/498/incident+management+process+enriched+event+log.zip"
+OLDER_URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/00498/incident_event_log.zip"
+CONDITIONS = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}
 log = logging.getLogger(__name__)
 
 
-class NotFoundError(InputError):
-    """The server has no such file."""
-
-
-def fetch(url: str) -> tuple[bytes, Callable[[], None]]:
-    """Fetch a file; where the server says it is unchanged, out of the cache.
-
-    A 429, a 5xx and a dropped connection are tried again. Where the file is in the cache, a server that fails
-    is done without, with a warning.
+def fetch(source: str, known: dict[str, str]) -> tuple[bytes | None, dict[str, str]]:
+    """Fetch a file, unless a web server says that the known one is current.
 
     Args:
-        url: http or https.
+        source: A path, an http(s) address, or any other URL that fsspec can open.
+        known: What this function returned with the known file; empty if there is none.
 
     Returns:
-        The file, and a function that keeps it in the cache: to be called once the file has proved to be what
-        was wanted, so that an error page never takes a good file's place.
+        The content, None if it is that of the known file; and what to remember about it: `data`,
+        its name without secrets, and the conditions for asking again.
 
     Raises:
-        NotFoundError: On 404.
-        InputError: With what the server said, or the limit that it overstepped.
+        InputError: It is larger than DATA_MAX_MB, or a web server does not give it.
+        UnavailableError: It cannot be fetched now, or not within the time limits.
+        Exception: requests and the stores raise their own.
     """
-    shown = redact_url(url)
-    if not url.lower().startswith(("http://", "https://")):
-        raise InputError(f"data: {shown} is no http or https address; give one, or a path, or `sample`")
-    settings = load_settings()
-    path = settings.cache / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.download"
-    about, cached = read_kept(path) or ({}, None)
-    headers = {"If-None-Match": about.get("etag") or None, "If-Modified-Since": about.get("last_modified") or None}
-    try:
-        response, content = _get(url, shown, headers, settings.download_timeout)
-    except UnavailableError as error:
-        if cached is None:
-            raise
-        log.warning("%s. Taking the copy in the cache, which may be old", error)
-        return cached, lambda: None
-    status = response.status_code
-    if status == 304 and cached is not None:
-        return cached, lambda: None
-    if status != 200:
-        kind = NotFoundError if status == 404 else InputError
-        raise kind(f"data: {shown} answered {status} {response.reason}; check the address, or set DATA_URL to another")
-    about = {"etag": response.headers.get("ETag", ""), "last_modified": response.headers.get("Last-Modified", "")}
-    return content, lambda: keep(path, {"url": redact_url(response.url), **about}, content)
+    if "://" not in source:
+        return _read_file(source, known)
+    read = _download if source.lower().startswith(("http://", "https://")) else _read_file
+    seconds = load_settings().download_max_seconds
+    with ThreadPool(1) as pool:  # unlike an executor's, its threads do not keep Python running
+        fetching = pool.apply_async(read, (source, known))
+        fetching.wait(seconds)
+        if not fetching.ready():  # however slowly headers or blocks arrive
+            raise UnavailableError(f"not complete after {seconds:g} s; raise DOWNLOAD_MAX_SECONDS")
+        return fetching.get()
 
 
-def _get(url: str, shown: str, headers: dict[str, str | None], timeout: float) -> tuple[requests.Response, bytes]:
-    import requests
-    from urllib3.exceptions import HTTPError, ReadTimeoutError
+def check_size(size: int, limit: int) -> None:
+    """Raise InputError if there are more bytes than the limit allows."""
+    if size > limit:
+        raise InputError(f"it holds more than {limit / 1e6:,g} MB; if it should, raise DATA_MAX_MB")
 
-    deadline = time.monotonic() + TOTAL_SECONDS
-    for attempt in range(1, ATTEMPTS + 1):
-        pause = SECONDS_BETWEEN * 2.0 ** (attempt - 1)
+
+def _read_file(source: str, _known: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+    with fsspec.open(source) if "://" in source else Path(source).expanduser().open("rb") as file:
+        content = file.read(load_settings().data_max_bytes + 1)
+    check_size(len(content), load_settings().data_max_bytes)
+    return bytes(content), {"data": redact_url(source)}
+
+
+def _download(url: str, known: dict[str, str]) -> tuple[bytes | None, dict[str, str]]:
+    import requests  # here, as importing it takes time
+    from urllib3.exceptions import HTTPError
+    from urllib3.util import Retry
+
+    # What a server has sent cannot always be sent back.
+    asked = {k: v for k, v in known.items() if k in CONDITIONS and v.isascii() and v.isprintable()}
+    # requests would read the body of a redirect, however large it is.
+    hooks = {"response": lambda each, **_: each.close() if each.is_redirect else None}
+    timeout, refusal = load_settings().download_timeout, None
+    retry = Retry(3, status_forcelist=[429, *range(500, 600)], backoff_factor=1, retry_after_max=30)
+    while True:
         try:
-            with requests.get(url, headers=headers, timeout=timeout, stream=True) as response:
-                content = _read(response, deadline) if response.status_code == 200 else b""
-            if response.status_code < 500 and response.status_code != 429:
-                return response, content
-            problem = f"{shown} answered {response.status_code} {response.reason}"
-            asked = response.headers.get("Retry-After", "")
-            pause = min(max(pause, float(asked) if asked.isdecimal() else 0.0), 30.0)  # it may ask for hours
-        except (requests.Timeout, ReadTimeoutError, TimeoutError) as error:
-            problem = f"sent nothing for {timeout:g} s; try again, or raise DOWNLOAD_TIMEOUT"
-            if isinstance(error, TimeoutError):
-                problem = f"was still sending after {TOTAL_SECONDS:g} s; get it otherwise, and give its path"
-            raise UnavailableError(f"data: {shown} {problem}") from None
-        except (requests.ConnectionError, HTTPError, ConnectionError) as error:
-            begun = isinstance(error, HTTPError)  # urllib3's own, from reading the body
-            problem = f"{shown} broke off ({_reason(error)})" if begun else f"cannot reach {shown} ({_reason(error)})"
-        except (OSError, ValueError) as error:
-            raise InputError(f"data: {shown} cannot be asked for ({_reason(error)}); check the address") from None
-        if attempt < ATTEMPTS:
-            log.warning("data: attempt %d of %d: %s; trying again", attempt, ATTEMPTS, problem)
-            time.sleep(pause)
-    mend = "try again later, or give a path with --data, or --data sample for synthetic tickets"
-    raise UnavailableError(f"data: {problem}, {ATTEMPTS} times; {mend}")
+            previous, refusal = refusal, None
+            retry.sleep(previous)  # as long as the server has asked for, within reason
+            response = requests.get(url, headers=asked, timeout=timeout, stream=True, hooks=hooks)
+            if response.status_code == 200:
+                about = {name: response.headers.get(CONDITIONS[name], "") for name in CONDITIONS}
+                return _read_body(response.raw), {"data": redact_url(url), **about}
+            if response.status_code == 304 and known:
+                return None, known
+            if response.status_code == 404 and url == URL:
+                return _download(OLDER_URL, known)
+            refusal, problem = response.raw, f"it answered {response.status_code} {response.reason}"
+            if not retry.is_retry("GET", response.status_code):
+                raise InputError(problem)
+        except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
+            problem = describe(error)
+        retry = retry.increment("GET", error=UnavailableError(problem))  # the last time it raises
+        log.warning("data: %s; trying again", problem)
 
 
-def _read(response: requests.Response, deadline: float) -> bytes:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    length, chunks = response.headers.get("Content-Length", ""), []
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task("downloading", total=int(length) if length.isdecimal() else None)
-        # What has come, unlike iter_content, which waits for a chunk to be full, however long that takes.
-        while chunk := response.raw.read1(65536, decode_content=True):
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            chunks.append(chunk)
-            progress.advance(bar, len(chunk))
-    return b"".join(chunks)
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause: what requests and urllib3 wrap around it says nothing more."""
-    cause: Any = error
-    while isinstance(cause, BaseException) and (inner := getattr(cause, "reason", None) or cause.args[:1]):
-        cause = inner[-1] if isinstance(inner, tuple) else inner
-    # It may name the address, with its secrets.
-    text = re.sub(r"(?<=//)\S*@|\?\S*", "", str(cause).rpartition(": ")[2])
-    return " ".join(text.split()) or type(error).__name__
+def _read_body(raw: Any) -> bytes:  # noqa: ANN401
+    content, limit = bytearray(), load_settings().data_max_bytes
+    total, hidden = raw.length_remaining, not sys.stderr.isatty()
+    # read1 gives what has arrived; iter_content waits for a full chunk, however long it takes.
+    chunks = iter(lambda: raw.read1(65_536, decode_content=True), b"")
+    with click.progressbar(chunks, total, "Downloading", hidden, file=sys.stderr) as bar:
+        for chunk in chunks:
+            content += chunk
+            check_size(len(content), limit)
+            bar.update(len(chunk))
+    return bytes(content)

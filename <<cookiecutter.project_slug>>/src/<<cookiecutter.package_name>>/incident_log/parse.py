@@ -1,191 +1,144 @@
-"""Reading some columns of a CSV file, zipped or not, from a path or a URL; parsed once, then kept as Parquet."""
-
-from __future__ import annotations
+"""Reading the event log: it is parsed once, and then taken from the cache."""
 
 import csv
 import hashlib
 import io
-import itertools
 import zipfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
+from pyarrow import feather
+from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
 
-from .fetch import NotFoundError, fetch
-from ..errors import InputError, redact_url
-from ..evaluation.files import keep, read_kept
+from ..errors import InputError, UnavailableError, explain, redact_url
+from ..evaluation.files import atomic_write
 from ..settings import load_settings
+from .fetch import URL, check_size, fetch, log
+from .sample import make_log
 
-VERSION = "2"  # of what is kept as Parquet; raise it when the same file is to be parsed differently
+MEMBER = "incident_event_log.csv"
+TIMES = ["sys_updated_at", "closed_at"]
+COLUMNS = ["number", "priority", *TIMES]
+UCI = {"fd184bbfd62329cfe093e99da2ea7071905f2ead91900b448eb2635870821bef": "UCI incident event log"}
+HINT = "check it, or take synthetic tickets: --data sample (with make: DATA=sample)"
 
 
-def read_csv(
-    source: str | bytes,
-    *,
-    member: str,
-    columns: Sequence[str],
-    times: Sequence[str],
-    time_format: str,
-    older_url: str | None = None,
-) -> pd.DataFrame:
-    """Read some columns of a CSV file; the second time, out of the cache.
+def read_log(source: str | None) -> pd.DataFrame:
+    """Read the event log.
 
     Args:
-        source: A path or a URL of the file, or a zip that holds it; or the zip itself.
-        member: The file's name in the zip.
-        columns: Columns to read as text; `?` and nothing are missing values.
-        times: Columns to read as times.
-        time_format: Their format, as of strftime.
-        older_url: Tried where `source` is a URL that answers 404.
+        source: A path or URL of the log, a CSV file or a zip that holds incident_event_log.csv;
+            `sample` for synthetic tickets; None for UCI's log.
 
     Returns:
-        Shape (n, len(times) + len(columns)), rows in the file's order; `attrs["source"]` holds `data`, what
-        was read, without secrets, and `sha256` of the CSV file.
+        Shape (n, 4), one row per event, in the log's order: `number` (the incident's) and
+        `priority` as text, `sys_updated_at` and `closed_at` as datetime64 without a time zone,
+        never missing.
+        `attrs["source"]` says what was read: `data`, its address or path without secrets, the
+        `sha256` of the CSV file, and its `name` if it is well known.
 
     Raises:
-        InputError: When it cannot be fetched or read: with the column or line, where it is one.
+        InputError: It cannot be fetched or parsed. It names the column or line.
+        UnavailableError: It cannot be fetched now.
     """
+    # Raise the number when the same file is parsed differently.
+    path = load_settings().cache / f"{_sha256(f'3 {source}'.encode())[:16]}.arrow"
+    table, known = _read_cached(path)
     try:
-        content, shown, keep_download = _content(source)
-    except NotFoundError:
-        if older_url is None:
-            raise
-        content, shown, keep_download = _content(older_url)
-    asked = ",".join([VERSION, pa.__version__, str(source), member, *columns, *times, time_format])
-    path = load_settings().cache / f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.parquet"
-    file = hashlib.sha256(content).hexdigest()
-    kept = None if isinstance(source, bytes) else read_kept(path)
-    if kept and kept[0]["file"] == file:
-        sha256, table = kept[0]["sha256"], pq.ParquetFile(pa.BufferReader(kept[1])).read()
-    else:
-        table, sha256 = _parse(content, member, columns, times, time_format, shown)
-        if not isinstance(source, bytes):
-            pq.write_table(table, parquet := io.BytesIO())
-            keep(path, {"file": file, "sha256": sha256}, parquet.getvalue())
-    keep_download()
+        sample = {"data": "sample", "name": "synthetic sample"}
+        content, about = (make_log(), sample) if source == "sample" else fetch(source or URL, known)
+        if content is not None and (digest := _sha256(content)) != known.get("file"):
+            table, sha256 = _parse(content)
+            known = {"name": UCI.get(sha256, ""), **about, "sha256": sha256, "file": digest}
+            _keep_cached(path, table.replace_schema_metadata(known))
+    except Exception as error:  # zip files, Arrow and each store raise their own
+        explained = explain(error, f"data: cannot read {redact_url(source or URL)}", HINT)
+        if not (known and isinstance(explained, UnavailableError)):
+            raise explained from error
+        log.warning("%s. Using the cached copy, which may be out of date", explained)
     frame: pd.DataFrame = table.to_pandas()
-    frame.attrs["source"] = {"data": shown, "sha256": sha256}
+    frame.attrs["source"] = {key: known[key] or None for key in ("data", "sha256", "name")}
     return frame
 
 
-def _content(source: str | bytes) -> tuple[bytes, str, Callable[[], None]]:
-    """The file, its name for people, and what puts it into the cache once it has been read."""
-    if isinstance(source, bytes):
-        return source, "sample", lambda: None
-    if "://" in source:
-        content, keep = fetch(source)
-        return content, redact_url(source), keep
+def _keep_cached(path: Path, table: pa.Table) -> None:
+    feather.write_feather(table, file := io.BytesIO())
     try:
-        return Path(source).expanduser().read_bytes(), source, lambda: None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"data: cannot read {source}: {reason}; give a path, a URL or `sample`") from None
+        atomic_write(path, _sha256(file.getvalue()).encode() + file.getvalue(), replace=True)
+    except OSError as error:  # it only costs time
+        log.warning("data: not cached: cannot write to %s: %s", path.parent, error.strerror)
 
 
-class _Csv:
-    """The CSV file itself, unzipped while it is read; hashed, and searched for quotes, on the way."""
-
-    def __init__(self, content: bytes, member: str, shown: str) -> None:
-        self._file: IO[bytes] = io.BytesIO(content)
-        if content.startswith(b"PK"):
-            archive = zipfile.ZipFile(self._file)
-            if member not in archive.namelist():
-                found = ", ".join(archive.namelist()[:5]) or "nothing"
-                raise InputError(f"data: {shown} holds no {member}, but {found}; give the zip that holds it")
-            self._file = archive.open(member)
-        elif not shown.lower().endswith(".csv"):
-            start = content[:30].decode("ascii", "replace").replace("\n", " ")
-            raise InputError(f"data: {shown} is neither a zip nor a .csv, it begins with {start!r}; check the address")
-        self._hash = hashlib.sha256()
-        self._thread = ThreadPoolExecutor(1)  # so that unzipping need not wait
-        self.quoted = self.closed = False
-
-    def read(self, size: int = -1, /) -> bytes:
-        chunk = self._file.read(size)
-        self._thread.submit(self._hash.update, chunk)
-        self.quoted = self.quoted or b'"' in chunk
-        return chunk
-
-    @property
-    def sha256(self) -> str:
-        """Of what has been read."""
-        self._thread.shutdown()
-        return self._hash.hexdigest()
+def _read_cached(path: Path) -> tuple[Any, dict[str, str]]:
+    with suppress(OSError):
+        content = memoryview(path.read_bytes())
+        if content[:64] == _sha256(content[64:]).encode():
+            table = feather.read_table(pa.BufferReader(content[64:]))
+            return table, {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
+        log.warning("data: ignoring the cached file %s, which is damaged", path)
+    return None, {}
 
 
-def _parse(
-    content: bytes, member: str, columns: Sequence[str], times: Sequence[str], time_format: str, shown: str
-) -> tuple[pa.Table, str]:
-    try:
-        table, sha256 = _read_columns(content, member, [*times, *columns], shown)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise InputError(f"data: {shown} is a damaged zip ({error}); get it anew") from None
+def _sha256(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _parse(content: bytes) -> tuple[pa.Table, str]:
+    """The rows of a CSV or zip file that have both times, and the SHA-256 of the CSV file."""
+    digest = hashlib.sha256()
+    # The thread parses a piece while the next one is unzipped here.
+    with _open(content) as file, ThreadPoolExecutor(1) as pool:
+        table = pa.concat_tables(pool.map(_parse_piece, _pieces(file, digest))).combine_chunks()
     if not table.num_rows:
-        raise InputError(f"data: the log in {shown} is empty; give one with at least one ticket under its header")
-    for name in times:
-        # A log repeats its times: each is parsed once.
-        encoded = table[name].combine_chunks().dictionary_encode()
-        parsed, wrong = _parse_times(encoded.dictionary, time_format)
-        if wrong:
-            row = min(encoded.indices.index(pa.scalar(index, encoded.indices.type)).as_py() for index in wrong)
-            line = _line(_Csv(content, member, shown).read(), row)
-            problem = f"{name} is {encoded[row].as_py()!r}, which is no time of the form {time_format}"
-            raise InputError(f"data: line {line} of the log in {shown}: {problem}; mend that line")
-        table = table.set_column(table.column_names.index(name), name, parsed.take(encoded.indices))
-    return table, sha256
+        raise InputError("it holds no events, only a header")
+    for name in TIMES:
+        encoded = table[name].chunk(0).dictionary_encode()  # a log repeats its times
+        times = pc.strptime(encoded.dictionary, "%d/%m/%Y %H:%M", "ms", error_is_null=True)
+        # Arrow takes 31/2 for 2/3, and 16 for the year 16.
+        days = pc.extract_regex(encoded.dictionary, r"^(?P<d>\d\d?)/\d+/[12]\d{3} ").flatten()[0]
+        is_wrong = pc.fill_null(pc.not_equal(days.cast("int64"), pc.day(times)), True)
+        if (row := is_wrong.take(encoded.indices).index(True).as_py()) >= 0:
+            reader = csv.reader(io.TextIOWrapper(_open(content), "utf-8", "replace", newline=""))
+            line = [reader.line_num for record in reader if record][row + 1]
+            raise InputError(f"line {line}: {name} is {encoded[row].as_py()!r}, not D/M/YYYY HH:MM")
+        table = table.set_column(COLUMNS.index(name), name, times.take(encoded.indices))
+    return table.filter(pc.and_(*(table[name].is_valid() for name in TIMES))), digest.hexdigest()
 
 
-def _read_columns(content: bytes, member: str, names: list[str], shown: str) -> tuple[pa.Table, str]:
-    """The columns as text, and the SHA-256 of the CSV file."""
-    convert = pa.csv.ConvertOptions(
-        include_columns=names,
-        column_types=dict.fromkeys(names, pa.string()),
-        null_values=["?", ""],
-        strings_can_be_null=True,
-    )
-    # Line breaks in quoted values cost time, so they are allowed for only where there are quotes at all.
-    for quoted in (False, True):
-        file = _Csv(content, member, shown)
-        parse = pa.csv.ParseOptions(newlines_in_values=quoted)
-        problem = None
-        try:
-            table = pa.csv.read_csv(pa.PythonFile(file, mode="r"), parse_options=parse, convert_options=convert)
-        except pa.ArrowKeyError as error:
-            problem = f"has no column {str(error).split(chr(39))[1]}; its header must name it"
-        except pa.ArrowInvalid as error:
-            problem = "is empty" if "Empty CSV" in str(error) else f"cannot be read: {str(error).splitlines()[0]}"
-            problem += "; give one with a header and tickets under it, of as many columns"
-        if not file.quoted:
-            break
-    if problem:
-        raise InputError(f"data: the log in {shown} {problem}")
-    return table, file.sha256
+def _open(content: bytes) -> IO[bytes]:
+    if not content.startswith(b"PK"):
+        return io.BytesIO(content)
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    member = archive.NameToInfo.get(MEMBER)
+    # Of other methods zipfile unpacks a block whole, however large it becomes.
+    if member is None or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError(f"it must hold {MEMBER}, deflated or stored, not {archive.namelist()[:3]}")
+    return archive.open(member)
 
 
-def _parse_times(texts: pa.Array, time_format: str) -> tuple[pa.Array, list[int]]:
-    """The times, and the indices of those that are none."""
-    # Milliseconds, as Parquet knows nothing coarser: so the first reading and the later ones are of one type.
-    parsed = pc.strptime(texts, format=time_format, unit="ms", error_is_null=True)
-    # Arrow reads 31 February as 2 March. What comes out as one of a month's first three days, and was written with
-    # one of its last three, is read again, by pandas, which is slower and stricter.
-    suspects = pc.indices_nonzero(pc.fill_null(pc.less_equal(pc.day(parsed), 3), False))
-    suspects = suspects.filter(pc.match_substring_regex(texts.take(suspects), "29|30|31"))
-    strict = pd.to_datetime(texts.take(suspects).to_pandas(), format=time_format, errors="coerce")
-    wrong = suspects.filter(pa.array(strict.isna())).to_pylist()
-    return parsed, wrong + pc.indices_nonzero(pc.is_null(parsed)).to_pylist()
+def _pieces(file: IO[bytes], digest: Any) -> Iterator[bytes]:  # noqa: ANN401
+    """The CSV file in pieces of whole lines, each with the header; at least one piece."""
+    header, limit = b"", load_settings().data_max_bytes
+    while (piece := file.read(1_000_000) + file.readline(1_000_000)) or not header:
+        if b'"' in piece:  # from here on, a line break may be within quotes
+            piece += file.read(limit)
+        check_size(file.tell(), limit)
+        digest.update(piece)
+        yield header + piece
+        header = header or piece.lstrip(b"\r\n").partition(b"\n")[0] + b"\n"
 
 
-def _line(text: bytes, row: int) -> int:
-    """The line that a row ends on: a quoted value may hold line breaks, and empty lines are no rows."""
-    csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(text.decode("utf-8", "replace").replace("\0", " "), newline=""))
-    lines = (reader.line_num for fields in reader if fields)
-    return next(itertools.islice(lines, row + 1, None))
+def _parse_piece(piece: bytes) -> pa.Table:
+    names = next(csv.reader(str(piece[:65_536], "utf-8-sig", "replace").strip().splitlines()), [])
+    if wrong := [name for name in COLUMNS if names.count(name) != 1]:
+        raise InputError(f"its header must name {wrong[0]} once; it begins with {piece[:30]!r}")
+    read, split = ReadOptions(use_threads=False), ParseOptions(newlines_in_values=b'"' in piece)
+    convert = ConvertOptions(null_values=["?", ""], strings_can_be_null=True)
+    convert.include_columns, convert.column_types = COLUMNS, dict.fromkeys(COLUMNS, pa.string())
+    return read_csv(pa.BufferReader(piece), read, split, convert)
