@@ -9,32 +9,42 @@ TESTS ?=
 
 SEED ?=
 LOG ?=
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 
 .PHONY: demo test lint lock bench
 demo: $(VENV)/.installed
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/demo.py --into "$$DEMO_DIR" --data "$$DATA" --keep "$$KEEP"
+	@$(RUN) tools/demo.py --into "$$DEMO_DIR" --data "$$DATA" --keep "$$KEEP"
 
 test: $(VENV)/.installed lint
 	@echo "Running the tests: about ten minutes on two cores ..."
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses auto $(TESTS)
+	@$(RUN) -m pytest --numprocesses auto $(TESTS)
 
 lint: $(VENV)/.installed
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 lock: $(VENV)/.installed
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/lock.py
+	@$(RUN) tools/lock.py
 
 bench: $(VENV)/.installed
 	@test -f "$(SEED)" -a -f "$(LOG)" || \
 	  { echo "make bench SEED=the original document (Markdown) LOG=the event log (zip)" >&2; exit 2; }
 	@$(BIN)/python tools/bench/run.py --seed-document "$(SEED)" --log "$(LOG)"
 
+# Tested with Python 3.11 to 3.14. A newer one is tried; in place of an older one uv, where it is on PATH, brings its own.
 $(VENV)/.installed: requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	  { echo "Python 3.10 or newer is needed, and $(PYTHON) is not: set PYTHON=python3.12, say" >&2; exit 1; }
-	@echo "Installing the template's own tools into $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV) || \
-	  { echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt || \
+	@set -e; python="$(PYTHON)"; make_venv="$$python -m venv"; \
+	version=$$("$$python" -c 'import sys; print(sys.version_info[0] * 100 + sys.version_info[1])' 2>/dev/null) || version=0; \
+	if [ "$$version" -gt 314 ]; then \
+	  echo "$$python is newer than 3.14, the newest Python that was tested; trying it" >&2; \
+	elif [ "$$version" -lt 311 ] && command -v uv >/dev/null; then \
+	  echo "$$python is not Python 3.11 or newer; uv brings Python 3.13" >&2; \
+	  make_venv="uv venv --quiet --seed --allow-existing --python 3.13"; \
+	elif [ "$$version" -lt 311 ]; then \
+	  echo "$$python is not Python 3.11 or newer, which is needed: set PYTHON=python3.13, or install uv, which brings one" >&2; exit 1; \
+	fi; \
+	echo "Installing the template's own tools into $(VENV) ..."; \
+	$$make_venv $(VENV) || \
+	  { echo "No virtual environment could be made: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }; \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt || \
 	  { echo "The tools could not be installed: see pip's message above; is the package index reachable?" >&2; exit 1; }
 	@touch $@

@@ -91,11 +91,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
     return install
 
 
-@pytest.fixture(params=[(variant, version) for variant in VARIANTS for version in ("3.11", "3.13")])
+@pytest.fixture(
+    params=[(variant, version) for variant in VARIANTS for version in ("3.11", "3.13", "3.14")]
+)
 def default_project(
     request: pytest.FixtureRequest, installed: Callable[[str, str], Project]
 ) -> Project:
-    """The default project of each variant on the oldest and the newest Python; treat it as read-only."""
+    """The default project of each variant on the oldest and the newest Pythons; read-only."""
     return installed(*existing(*request.param))
 
 

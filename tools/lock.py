@@ -1,8 +1,7 @@
-"""Renew the hash-locked requirements: the template's own, and those of each variant (`make lock`)."""
+"""`make lock`: renew the hash-locked requirements of the template's tools and of both variants."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -13,7 +12,7 @@ from cookiecutter.main import cookiecutter
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = ROOT / "locks"
 LOCKS = ("requirements.txt", "requirements-dev.txt")
-OWN = "uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --upgrade"
+OWN = "uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate"
 
 
 def main() -> None:
@@ -22,32 +21,26 @@ def main() -> None:
     Raises:
         subprocess.CalledProcessError: When there is no solution; uv has said why.
     """
-    command = [*OWN.split(), "--custom-compile-command", "make lock", "--group", "dev"]
-    subprocess.run(
-        [*command, "--output-file", "requirements-dev.txt"],
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    os.environ["PREFECT_CONNECT"] = "never"
+    options = ["--upgrade", "--custom-compile-command", "make lock", "--group", "dev"]
+    command = [*OWN.split(), *options, "--output-file", "requirements-dev.txt"]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     for variant in sorted(VARIANTS.glob("prefect-*")):
-        version = variant.name.removeprefix("prefect-")
         with tempfile.TemporaryDirectory() as folder:
-            answers = {"prefect_version": version}
             project = Path(
-                cookiecutter(str(ROOT), no_input=True, extra_context=answers, output_dir=folder)
+                cookiecutter(
+                    str(ROOT),
+                    no_input=True,
+                    accept_hooks=False,
+                    extra_context={"prefect_version": variant.name.removeprefix("prefect-")},
+                    output_dir=folder,
+                )
             )
-            subprocess.run(
-                ["make", "lock", "UPGRADE=--upgrade"],
-                cwd=project,
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
+            lock = ["make", "lock", "UPGRADE=--upgrade"]
+            subprocess.run(lock, cwd=project, check=True, stdout=subprocess.DEVNULL)
             for name in LOCKS:
                 shutil.copy(project / name, variant / name)
-                print(
-                    f"prefect-{version}/{name}: {(variant / name).read_text().count('==')} packages"
-                )
+                packages = (variant / name).read_text().count("==")
+                print(f"{variant.name}/{name}: {packages} packages")
 
 
 if __name__ == "__main__":

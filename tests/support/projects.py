@@ -12,8 +12,8 @@ from pathlib import Path
 
 from cookiecutter.main import cookiecutter
 
-ROOT = Path(__file__).resolve().parents[1]
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+ROOT = Path(__file__).resolve().parents[2]
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 ANSWERS = json.loads((ROOT / "cookiecutter.json").read_text())
 VARIANTS = ("3", "1")
 
