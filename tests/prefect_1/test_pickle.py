@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from projects import run
-from support.site_1 import Site
+from site_1 import Site
 
 LINE = '    hours = df["priority"]'
 CACHED = """import functools

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 import pytest
-from support.site_1 import Site, fault, refusal, wait_until
+from site_1 import Site, fault, refusal, wait_until
 
 RUNS = "orchestration/runs.py"
 

@@ -11,16 +11,17 @@ import base64
 import gzip
 import json
 import math
+import operator
 import threading
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from graphql import GraphQLError, graphql_sync, parse, validate
 
 from servers.loopback import StandIn, as_json
-from servers.prefect_1_schema import TABLES, UTC, make_schema, parse_time
+from servers.prefect_1_schema import TABLES, make_schema, parse_time
 
 VERSION = "1.4.1"
 Row = dict[str, Any]
@@ -586,26 +587,19 @@ def _set_state(row: Row, state: Row) -> None:
     }
 
 
+COMPARISONS = {
+    "_eq": operator.eq,
+    "_neq": operator.ne,
+    "_in": lambda value, wanted: value in wanted,
+    "_nin": lambda value, wanted: value not in wanted,
+    "_gt": operator.gt,
+    "_gte": operator.ge,
+    "_lt": operator.lt,
+    "_lte": operator.le,
+}
+
+
 def _compare(value: Any, how: str, wanted: Any) -> bool:
     if how == "_is_null":
         return (value is None) == wanted
-    if value is None:  # as in SQL
-        return False
-    match how:
-        case "_eq":
-            return bool(value == wanted)
-        case "_neq":
-            return bool(value != wanted)
-        case "_in":
-            return value in wanted
-        case "_nin":
-            return value not in wanted
-        case "_gt":
-            return bool(value > wanted)
-        case "_gte":
-            return bool(value >= wanted)
-        case "_lt":
-            return bool(value < wanted)
-        case "_lte":
-            return bool(value <= wanted)
-    raise AssertionError(how)
+    return value is not None and bool(COMPARISONS[how](value, wanted))  # None: as in SQL

@@ -6,11 +6,10 @@ It follows the public server: the tables' columns and relations, and the mutatio
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from graphql import GraphQLSchema, build_schema
 
-UTC = timezone.utc
 # Columns by table, of String unless a kind is given. A relation names the other table and the
 # column that refers to it, or, in brackets, by which the other table's rows refer to this one's.
 TABLES_TEXT = """
