@@ -118,5 +118,5 @@ def test_the_name_of_a_deleted_project_is_reported(site: Site) -> None:
     delete = "mutation($input: delete_project_input!) { delete_project(input: $input) { success } }"
     site.query(delete, input={"project_id": project["id"]})
     line = site.refuses("connect", PREFECT_CLOUD_PROJECT_NAME="gone")
-    assert "project gone: Prefect reserves the name of a deleted project" in line
+    assert "project gone: a deleted project still has this name" in line
     assert "set PREFECT_CLOUD_PROJECT_NAME" in line

@@ -24,7 +24,7 @@ def test_from_the_log_in_to_the_trial(any_site: Site) -> None:
     home = Path(str(site.env["HOME"]))
 
     # A key that is not accepted leaves nothing behind.
-    assert "does not accept the key" in site.refuses("connect", PREFECT_USER_TOKEN="wrong")
+    assert "the API refuses the key" in site.refuses("connect", PREFECT_USER_TOKEN="wrong")
     assert api.mutations == []
     assert not (home / ".prefect" / "auth.toml").exists()
 
@@ -99,7 +99,7 @@ def test_the_hook_connects_and_costs_nobody_their_project(site: Site) -> None:
     folder = site.folder / "hooked"
     generate = ("cookiecutter", ROOT, "--no-input", "-o", folder, "prefect_version=1")
     for name, key, said in (
-        ("wrong", "wrong", "does not accept the key"),
+        ("wrong", "wrong", "the API refuses the key"),
         ("right", KEY, "project right created"),
     ):
         keyed = {**env, "PREFECT_USER_TOKEN": key}
