@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import existing
-from support.site_1 import Site, running_site
+from site_1 import Site, running_site
 
 
 @pytest.fixture(scope="module", params=["newest", "3.11"])

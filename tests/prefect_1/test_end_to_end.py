@@ -7,13 +7,13 @@ import json
 import re
 import stat
 import subprocess
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from projects import ROOT, run
 from servers.prefect_1 import PrefectAPI
 from servers.saturn_1 import IMAGE, LABELS
-from support.site_1 import FLOW, KEY, PROJECT, QUICK, TOKEN, Site, wait_until
+from site_1 import FLOW, KEY, PROJECT, QUICK, TOKEN, Site, wait_until
 
 STEPS = ["read_parameters", "get_trial_id", "get_ticket_data_batch", "get_target", "predict"]
 STEPS += [*["evaluate_model"] * 4, "get_trial_summary", "write_trial_summary"]
@@ -24,7 +24,7 @@ def test_from_the_log_in_to_the_trial(any_site: Site) -> None:
     home = Path(str(site.env["HOME"]))
 
     # A key that is not accepted leaves nothing behind.
-    assert "does not accept the key" in site.refuses("connect", PREFECT_USER_TOKEN="wrong")
+    assert "the API refuses the key" in site.refuses("connect", PREFECT_USER_TOKEN="wrong")
     assert api.mutations == []
     assert not (home / ".prefect" / "auth.toml").exists()
 
@@ -57,7 +57,7 @@ def test_from_the_log_in_to_the_trial(any_site: Site) -> None:
     names = [task["name"] for task in api.tables["task"]]
     assert sorted(name for name in names if name in STEPS) == sorted(STEPS)
     starts = sorted(run["scheduled_start_time"] for run in api.tables["flow_run"])
-    assert starts[0] > datetime.now(timezone.utc)
+    assert starts[0] > datetime.now(UTC)
     gaps = {later - earlier for earlier, later in itertools.pairwise(starts)}
     assert gaps == {timedelta(hours=24)}
 
@@ -99,7 +99,7 @@ def test_the_hook_connects_and_costs_nobody_their_project(site: Site) -> None:
     folder = site.folder / "hooked"
     generate = ("cookiecutter", ROOT, "--no-input", "-o", folder, "prefect_version=1")
     for name, key, said in (
-        ("wrong", "wrong", "does not accept the key"),
+        ("wrong", "wrong", "the API refuses the key"),
         ("right", KEY, "project right created"),
     ):
         keyed = {**env, "PREFECT_USER_TOKEN": key}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from projects import run
-from support.site_1 import Site
+from projects import bake, run
+from site_1 import Site
 
 LINE = '    hours = df["priority"]'
 CACHED = """import functools
@@ -21,6 +22,29 @@ def load_estimator():
 LOCK = "import threading\n\nLOCK = threading.Lock()\n"
 BY_NAME = "is sent by name only, as functions under functools.cache are"
 INSIDE = "imports from this package, and the flow runs without it; move the import to the top of"
+
+
+def test_own_imports_stand_at_the_top(tmp_path: Path) -> None:
+    """Inside a function they would fail where a pickled flow runs; cli.py is never pickled."""
+    project = bake(tmp_path, prefect_version="1")
+    for path in project.source.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        inside = {
+            node.lineno
+            for function in functions
+            for node in ast.walk(function)
+            if (isinstance(node, ast.ImportFrom) and node.level)
+            or (isinstance(node, ast.Import | ast.ImportFrom) and names(node, project.package))
+        }
+        assert not inside or path.name == "cli.py", (path, inside)
+
+
+def names(node: ast.Import | ast.ImportFrom, package: str) -> bool:
+    found = (
+        [node.module] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names]
+    )
+    return any(str(name).partition(".")[0] == package for name in found)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from support.site_1 import FLOW, Site, fault
+from site_1 import FLOW, Site, fault
 
 
 def test_a_changed_model_is_a_new_version_and_unregister_removes_it(registered: Site) -> None:

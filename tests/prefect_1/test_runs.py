@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 import pytest
-from support.site_1 import Site, fault, refusal, wait_until
+from site_1 import Site, fault, refusal, wait_until
 
 RUNS = "orchestration/runs.py"
 
@@ -54,7 +54,7 @@ def test_watching_ends_soon_in_one_line_when_the_api_is_away(registered: Site, k
     assert time.monotonic() - started < 15
     line = refusal(watching.returncode, "", stderr)
     assert line.startswith("Error: Prefect: no answer within 3 s")
-    assert f"flow-run/{run_id} (it goes on if watching ends)" in stderr
+    assert f"flow-run/{run_id} (the run goes on if watching ends)" in stderr
     registered.cancel(run_id)
 
 

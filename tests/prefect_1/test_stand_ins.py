@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import requests
-from support.site_1 import KEY, Site
+from site_1 import KEY, Site
 
 
 def test_the_stand_in_refuses_what_the_service_refuses(registered: Site) -> None:

@@ -1,4 +1,4 @@
-"""Prefect 1's own Kubernetes agent, for one poll, with a cluster that prints the jobs it is given, one a line.
+"""Prefect 1's own Kubernetes agent, for one poll, with a cluster that prints each job as a line.
 
 A program for an environment that has Prefect 1; its arguments are the agent's labels.
 """

@@ -1,7 +1,8 @@
-"""Stands in for the API of Prefect 1: Cloud's, with keys and tenants, or a self-hosted server's, without.
+"""A stand-in for Prefect 1's API: Cloud's, with keys and tenants, or a self-hosted server's.
 
-What it accepts and how it behaves follows the public server: documents are parsed and validated against a schema,
-tables are queried as Hasura lets one query them, and states change by the server's rules.
+What it accepts and how it behaves follows the public server: documents are parsed and validated
+against a schema, tables are queried as Hasura lets one query them, and states change by the
+server's rules.
 """
 
 from __future__ import annotations
@@ -10,243 +11,29 @@ import base64
 import gzip
 import json
 import math
+import operator
 import threading
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from graphql import GraphQLError, GraphQLSchema, build_schema, graphql_sync, parse, validate
+from graphql import GraphQLError, graphql_sync, parse, validate
 
 from servers.loopback import StandIn, as_json
+from servers.prefect_1_schema import TABLES, make_schema, parse_time
 
-UTC = timezone.utc
 VERSION = "1.4.1"
 Row = dict[str, Any]
 
-# Columns by table. A relation names the other table and the column that refers to it, or, in brackets, by which the
-# other table's rows refer to this one's.
-TABLES: dict[str, dict[str, str]] = {
-    "tenant": {"id": "UUID", "name": "String", "slug": "String"},
-    "project": {
-        "id": "UUID",
-        "tenant_id": "UUID",
-        "name": "String",
-        "description": "String",
-        "flows": "[flow.project_id]",
-    },
-    "flow_group": {
-        "id": "UUID",
-        "tenant_id": "UUID",
-        "name": "String",
-        "labels": "JSON",
-        "settings": "JSON",
-    },
-    "flow": {
-        **{
-            "id": "UUID",
-            "tenant_id": "UUID",
-            "project_id": "UUID",
-            "flow_group_id": "UUID",
-            "created": "DateTime",
-        },
-        **{"name": "String", "version": "Int", "version_group_id": "String", "archived": "Boolean"},
-        **{"core_version": "String", "is_schedule_active": "Boolean", "description": "String"},
-        **dict.fromkeys(("settings", "run_config", "storage", "environment"), "JSON"),
-        **dict.fromkeys(("serialized_flow", "parameters", "schedule"), "JSON"),
-        **{"project": "project.project_id", "flow_group": "flow_group.flow_group_id"},
-        **{"tasks": "[task.flow_id]", "edges": "[edge.flow_id]", "flow_runs": "[flow_run.flow_id]"},
-    },
-    "task": {
-        "id": "UUID",
-        "flow_id": "UUID",
-        "name": "String",
-        "slug": "String",
-        "type": "String",
-        "max_retries": "Int",
-    },
-    "edge": {
-        **{
-            "id": "UUID",
-            "flow_id": "UUID",
-            "upstream_task_id": "UUID",
-            "downstream_task_id": "UUID",
-        },
-        **{"key": "String", "mapped": "Boolean"},
-    },
-    "flow_run": {
-        **{
-            "id": "UUID",
-            "tenant_id": "UUID",
-            "flow_id": "UUID",
-            "name": "String",
-            "version": "Int",
-            "state": "String",
-        },
-        **dict.fromkeys(
-            ("serialized_state", "parameters", "context", "labels", "run_config"), "JSON"
-        ),
-        **dict.fromkeys(
-            ("state_start_time", "scheduled_start_time", "updated", "heartbeat"), "DateTime"
-        ),
-        "state_message": "String",
-        **{
-            "auto_scheduled": "Boolean",
-            "idempotency_key": "String",
-            "agent_id": "UUID",
-            "flow": "flow.flow_id",
-        },
-        **{
-            "task_runs": "[task_run.flow_run_id]",
-            "states": "[flow_run_state.flow_run_id]",
-            "logs": "[log.flow_run_id]",
-        },
-    },
-    "flow_run_state": {
-        **{"id": "UUID", "flow_run_id": "UUID", "version": "Int", "state": "String"},
-        **{"serialized_state": "JSON", "message": "String", "timestamp": "DateTime"},
-    },
-    "task_run": {
-        **{
-            "id": "UUID",
-            "tenant_id": "UUID",
-            "flow_run_id": "UUID",
-            "task_id": "UUID",
-            "map_index": "Int",
-        },
-        **{"name": "String", "version": "Int", "state": "String", "serialized_state": "JSON"},
-        **{
-            "state_start_time": "DateTime",
-            "state_message": "String",
-            "cache_key": "String",
-            "task": "task.task_id",
-            "flow_run": "flow_run.flow_run_id",
-        },
-    },
-    "task_run_state": {
-        **{"id": "UUID", "task_run_id": "UUID", "version": "Int", "state": "String"},
-        **{"serialized_state": "JSON", "timestamp": "DateTime"},
-    },
-    "log": {
-        **{"id": "UUID", "flow_run_id": "UUID", "task_run_id": "UUID", "timestamp": "DateTime"},
-        **{"name": "String", "level": "log_level", "message": "String"},
-    },
-    "agent": {
-        **{"id": "UUID", "tenant_id": "UUID", "name": "String", "type": "String", "labels": "JSON"},
-        **{"last_queried": "DateTime"},
-    },
-}
-# Inputs and results of the mutations, in the order: name, input, result.
-MUTATIONS = """
-create_project | tenant_id: String! name: String! description: String | id: UUID
-delete_project | project_id: UUID! | success: Boolean
-create_flow_from_compressed_string | serialized_flow: String! project_id: UUID! version_group_id: String
-    set_schedule_active: Boolean description: String idempotency_key: String | id: UUID
-register_tasks | flow_id: UUID! serialized_tasks: JSON! | success: Boolean
-register_edges | flow_id: UUID! serialized_edges: JSON! | success: Boolean
-set_schedule_active | flow_id: UUID! | success: Boolean
-set_schedule_inactive | flow_id: UUID! | success: Boolean
-archive_flow | flow_id: UUID! | success: Boolean
-create_flow_run | flow_id: UUID version_group_id: String parameters: JSON context: JSON labels: [String!]
-    run_config: JSON scheduled_start_time: DateTime idempotency_key: String flow_run_name: String | id: UUID
-cancel_flow_run | flow_run_id: UUID! | state: String
-get_or_create_task_run_info | flow_run_id: UUID! task_id: UUID! map_index: Int
-    | id: UUID version: Int state: String serialized_state: JSON
-update_flow_run_heartbeat | flow_run_id: UUID! | success: Boolean
-set_flow_run_states | states: [set_flow_run_state_input!]! | states: [set_state_payload!]
-set_task_run_states | states: [set_task_run_state_input!]! | states: [set_state_payload!]
-set_task_run_name | task_run_id: UUID! name: String! | success: Boolean
-write_run_logs | logs: [write_run_log_input!]! | success: Boolean
-register_agent | tenant_id: UUID! type: String! name: String labels: [String!] agent_config_id: UUID | id: UUID
-get_runs_in_queue | tenant_id: UUID! before: DateTime labels: [String!] | flow_run_ids: [String!]
-"""
-REST_OF_SCHEMA = """
-scalar JSON
-scalar UUID
-scalar DateTime
-enum log_level { DEBUG INFO WARNING ERROR CRITICAL }
-enum order_by { asc desc }
-type auth_info { tenant_id: UUID }
-type set_state_payload { id: UUID status: String message: String }
-input set_flow_run_state_input { flow_run_id: UUID! version: Int state: JSON! }
-input set_task_run_state_input { task_run_id: UUID! version: Int state: JSON! flow_run_version: Int }
-input write_run_log_input { flow_run_id: UUID! task_run_id: UUID timestamp: DateTime message: String name: String
-  level: log_level info: JSON }
-"""
-SCALARS = ("UUID", "String", "Int", "Boolean", "DateTime", "JSON", "log_level")
-FINISHED = {
-    "Success",
-    "Failed",
-    "Cancelled",
-    "Skipped",
-    "Mapped",
-    "Cached",
-    "TriggerFailed",
-    "TimedOut",
-    "Finished",
-}
+FINISHED = set(
+    "Success Failed Cancelled Skipped Mapped Cached TriggerFailed TimedOut Finished".split()
+)
 SCHEDULED = {"Scheduled", "Retrying", "Queued", "Resume", "Paused"}
-STATES = {
-    *FINISHED,
-    *SCHEDULED,
-    "Pending",
-    "Submitted",
-    "Running",
-    "Cancelling",
-    "Looped",
-    "ClientFailed",
-}
-
-
-def make_schema() -> GraphQLSchema:
-    parts, queries, mutations = [REST_OF_SCHEMA], ["hello: String", "auth_info: auth_info"], []
-    parts += [
-        f"input {kind}_comparison_exp {{ _eq: {kind} _neq: {kind} _gt: {kind} _gte: {kind} _lt: {kind} _lte: {kind} "
-        f"_in: [{kind}!] _nin: [{kind}!] _is_null: Boolean }}"
-        for kind in SCALARS
-    ]
-    for table, columns in TABLES.items():
-        fields, conditions, orders = [], [], []
-        for column, kind in columns.items():
-            other = kind.strip("[]").partition(".")[0]
-            conditions.append(
-                f"{column}: {other}_bool_exp" if "." in kind else f"{column}: {kind}_comparison_exp"
-            )
-            if kind.startswith("["):
-                fields.append(f"{column}{_arguments(other)}: [{other}!]!")
-            else:
-                fields.append(f"{column}: {other}")
-                orders += [] if "." in kind else [f"{column}: order_by"]
-        own = f"{table}_bool_exp"
-        parts += [
-            f"type {table} {{ {' '.join(fields)} }}",
-            f"input {own} {{ _and: [{own}!] _or: [{own}!] _not: {own} {' '.join(conditions)} }}",
-            f"input {table}_order_by {{ {' '.join(orders)} }}",
-        ]
-        queries += [
-            f"{table}{_arguments(table)}: [{table}!]!",
-            f"{table}_by_pk(id: UUID!): {table}",
-        ]
-    for entry in MUTATIONS.replace("\n ", " ").strip().splitlines():
-        name, given, result = (part.strip() for part in entry.split("|"))
-        parts += [f"input {name}_input {{ {given} }}", f"type {name}_payload {{ {result} }}"]
-        mutations.append(f"{name}(input: {name}_input!): {name}_payload")
-    queries.append("get_task_run_info(task_run_id: UUID!): get_or_create_task_run_info_payload")
-    parts += [f"type Query {{ {' '.join(queries)} }}", f"type Mutation {{ {' '.join(mutations)} }}"]
-    schema = build_schema("\n".join(parts))
-    schema.type_map["UUID"].coerce_input_value = lambda value: str(uuid.UUID(value))
-    schema.type_map["DateTime"].coerce_input_value = parse_time
-    schema.type_map["DateTime"].coerce_output_value = lambda value: value.isoformat()
-    return schema
-
-
-def _arguments(table: str) -> str:
-    return f"(where: {table}_bool_exp, order_by: [{table}_order_by!], limit: Int)"
-
-
-def parse_time(text: str) -> datetime:
-    time = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+STATES = (
+    FINISHED | SCHEDULED | set("Pending Submitted Running Cancelling Looped ClientFailed".split())
+)
+FLOW_KEYS = {"name", "parameters", "schedule", "storage", "run_config", "__version__"}
 
 
 def now() -> datetime:
@@ -257,8 +44,8 @@ class PrefectAPI(StandIn):
     """The API, and what it knows.
 
     Args:
-        keys: API keys, each with the slugs of the tenants that it is for, its own first; none of them makes it an
-            API token. None: a self-hosted server, which asks for no key.
+        keys: API keys, each with the slugs of the tenants that it is for, its own first; without
+            any it is an API token. None: a self-hosted server, which asks for no key.
 
     Attributes:
         tables: The rows by table.
@@ -275,12 +62,8 @@ class PrefectAPI(StandIn):
         self.log_delay = 0.0
         self._lock = threading.RLock()
         self._schema = make_schema()
-        slugs = (
-            dict.fromkeys(slug for tenants in keys.values() for slug in tenants)
-            if keys is not None
-            else ["default"]
-        )
-        for slug in slugs:
+        slugs = [slug for tenants in (keys or {}).values() for slug in tenants]
+        for slug in dict.fromkeys(["default"] if keys is None else slugs):
             self._insert("tenant", name=slug.title(), slug=slug)
         fields = {**self._schema.query_type.fields}
         fields.pop("hello").resolve = lambda *_: "hello"
@@ -400,7 +183,7 @@ class PrefectAPI(StandIn):
         return [found for found in self.tables[other] if found["id"] == row[key]]
 
     def _visible(self, table: str, context: Mapping[str, Any]) -> list[Row]:
-        """The tenant's rows; all tenants that there are, as one asks for them before one has one."""
+        """The tenant's rows; all tenants of a key, as one asks for them before one has one."""
         if table == "tenant":
             mine = self._my_tenants(context)
             return [row for row in self.tables["tenant"] if row["id"] in mine]
@@ -494,22 +277,15 @@ class PrefectAPI(StandIn):
             flow = json.loads(gzip.decompress(base64.b64decode(given["serialized_flow"])))
         except (OSError, ValueError) as error:
             raise Refused("Unable to decompress serialized flow") from error
-        if (
-            not {"name", "parameters", "schedule", "storage", "run_config", "__version__"}
-            <= flow.keys()
-        ):
+        if not flow.keys() >= FLOW_KEYS:
             raise Refused("Invalid flow")
         project = self._get("project", given["project_id"], context)
         key = given.get("idempotency_key")
-        versions = [
-            row
-            for row in self._visible("flow", context)
-            if (row["version_group_id"] == given.get("version_group_id"))
-            or (
-                not given.get("version_group_id")
-                and (row["project_id"], row["name"]) == (project["id"], flow["name"])
-            )
-        ]
+        wanted = {"version_group_id": given.get("version_group_id")}
+        if not given.get("version_group_id"):
+            wanted = {"project_id": project["id"], "name": flow["name"]}
+        visible = self._visible("flow", context)
+        versions = [row for row in visible if wanted.items() <= row.items()]
         if versions:
             group = self._get("flow_group", versions[-1]["flow_group_id"], context)
             current = [row for row in versions if not row["archived"]]
@@ -518,48 +294,28 @@ class PrefectAPI(StandIn):
             group["settings"]["idempotency_key"] = key
         else:
             name = given.get("version_group_id") or str(uuid.uuid4())
-            settings = {
-                "heartbeat_enabled": True,
-                "lazarus_enabled": True,
-                "version_locking_enabled": True,
-            }
-            settings["idempotency_key"] = key
-            group = self._insert(
-                "flow_group", tenant_id=context["tenant"], name=name, settings=settings
-            )
+            enabled = ("heartbeat_enabled", "lazarus_enabled", "version_locking_enabled")
+            settings = {**dict.fromkeys(enabled, True), "idempotency_key": key}
+            row = {"tenant_id": context["tenant"], "name": name, "settings": settings}
+            group = self._insert("flow_group", **row)
         for row in versions:
             if not row["archived"]:
                 self.do_archive_flow({"flow_id": row["id"]}, context)
+        names = ("name", "parameters", "schedule", "storage", "run_config", "environment")
         return self._insert(
             "flow",
-            **{
-                name: flow.get(name)
-                for name in (
-                    "name",
-                    "parameters",
-                    "schedule",
-                    "storage",
-                    "run_config",
-                    "environment",
-                )
-            },
-            **{
-                "tenant_id": context["tenant"],
-                "project_id": project["id"],
-                "flow_group_id": group["id"],
-            },
-            **{
-                "created": now(),
-                "version": len(versions) + 1,
-                "version_group_id": group["name"],
-                "archived": False,
-            },
-            **{
-                "core_version": flow["__version__"],
-                "is_schedule_active": False,
-                "settings": {},
-                "serialized_flow": flow,
-            },
+            **{name: flow.get(name) for name in names},
+            tenant_id=context["tenant"],
+            project_id=project["id"],
+            flow_group_id=group["id"],
+            created=now(),
+            version=len(versions) + 1,
+            version_group_id=group["name"],
+            archived=False,
+            core_version=flow["__version__"],
+            is_schedule_active=False,
+            settings={},
+            serialized_flow=flow,
         )
 
     def do_register_tasks(self, given: Row, context: Row) -> Row:
@@ -595,11 +351,9 @@ class PrefectAPI(StandIn):
         flow["is_schedule_active"] = True
         for clock in (flow["schedule"] or {"clocks": []})["clocks"]:
             every = timedelta(microseconds=clock["interval"])
-            first = (
-                parse_time(clock["start_date"]["dt"])
-                if clock["start_date"]
-                else datetime(2019, 1, 1, tzinfo=UTC)
-            )
+            first = datetime(2019, 1, 1, tzinfo=UTC)
+            if clock["start_date"]:
+                first = parse_time(clock["start_date"]["dt"])
             passed = math.floor((now() - first) / every)
             for number in range(1, 4):
                 start = first + (passed + number) * every
@@ -637,11 +391,9 @@ class PrefectAPI(StandIn):
             flow = self._get("flow", given["flow_id"], context)
         else:
             group = given.get("version_group_id")
-            flows = [
-                f
-                for f in self._visible("flow", context)
-                if f["version_group_id"] == group and not f["archived"]
-            ]
+            wanted = {"version_group_id": group, "archived": False}
+            visible = self._visible("flow", context)
+            flows = [flow for flow in visible if wanted.items() <= flow.items()]
             if not flows:
                 raise Refused(f"Version group {group} has no unarchived flows.")
             flow = flows[-1]
@@ -655,45 +407,30 @@ class PrefectAPI(StandIn):
             if key and run["idempotency_key"] == key:
                 return run
         parameters = given.get("parameters") or {}
-        missing = {
-            parameter["name"] for parameter in flow["parameters"] if parameter["required"]
-        } - parameters.keys()
-        if missing:
+        required = {each["name"] for each in flow["parameters"] if each["required"]}
+        if missing := required - parameters.keys():
             raise Refused(f"Required parameters were not supplied: {missing}")
         run_config = given.get("run_config") or flow["run_config"]
         labels = given.get("labels")
         start = given.get("scheduled_start_time") or now()
         run = self._insert(
             "flow_run",
-            **{
-                "tenant_id": flow["tenant_id"],
-                "flow_id": flow["id"],
-                "parameters": parameters,
-                "run_config": run_config,
-            },
-            **{
-                "name": given.get("flow_run_name") or f"run-{uuid.uuid4().hex[:6]}",
-                "context": given.get("context") or {},
-            },
-            **{
-                "labels": sorted((run_config["labels"] or []) if labels is None else labels),
-                "version": 0,
-            },
-            **{
-                "scheduled_start_time": start,
-                "auto_scheduled": auto_scheduled,
-                "idempotency_key": key,
-            },
+            tenant_id=flow["tenant_id"],
+            flow_id=flow["id"],
+            parameters=parameters,
+            run_config=run_config,
+            name=given.get("flow_run_name") or f"run-{uuid.uuid4().hex[:6]}",
+            context=given.get("context") or {},
+            labels=sorted((run_config["labels"] or []) if labels is None else labels),
+            version=0,
+            scheduled_start_time=start,
+            auto_scheduled=auto_scheduled,
+            idempotency_key=key,
         )
-        self._set_flow_run_state(
-            run, {"type": "Pending", "message": "Flow run created", "__version__": VERSION}
-        )
-        scheduled = {
-            "type": "Scheduled",
-            "message": "Flow run scheduled.",
-            "start_time": start.isoformat(),
-        }
-        self._set_flow_run_state(run, {**scheduled, "__version__": VERSION})
+        pending = {"type": "Pending", "message": "Flow run created", "__version__": VERSION}
+        self._set_flow_run_state(run, pending)
+        scheduled = {"type": "Scheduled", "message": "Flow run scheduled.", "__version__": VERSION}
+        self._set_flow_run_state(run, {**scheduled, "start_time": start.isoformat()})
         for task in self._related(flow, "[task.flow_id]"):
             self._task_run(run, task, -1)
         return run
@@ -702,13 +439,13 @@ class PrefectAPI(StandIn):
         pending = {"type": "Pending", "message": "Task run created", "__version__": VERSION}
         return self._insert(
             "task_run",
-            **{
-                "tenant_id": run["tenant_id"],
-                "flow_run_id": run["id"],
-                "task_id": task["id"],
-                "map_index": map_index,
-            },
-            **{"version": 0, "state": "Pending", "serialized_state": pending},
+            tenant_id=run["tenant_id"],
+            flow_run_id=run["id"],
+            task_id=task["id"],
+            map_index=map_index,
+            version=0,
+            state="Pending",
+            serialized_state=pending,
         )
 
     def do_cancel_flow_run(self, given: Row, context: Row) -> Row:
@@ -761,9 +498,8 @@ class PrefectAPI(StandIn):
             _check_version(task_run, item)
             run = self._get("flow_run", task_run["flow_run_id"], context)
             if item["state"].get("type") == "Running" and run["state"] != "Running":
-                raise Refused(
-                    f"State update failed for task run ID {task_run['id']}: the flow run is not running."
-                )
+                failed = f"State update failed for task run ID {task_run['id']}"
+                raise Refused(f"{failed}: the flow run is not running.")
             self._set_task_run_state(task_run, item["state"])
             results.append({"id": task_run["id"], "status": "SUCCESS"})
         return {"states": results}
@@ -801,9 +537,8 @@ class PrefectAPI(StandIn):
     def do_register_agent(self, given: Row, context: Row) -> Row:
         if given["tenant_id"] != context["tenant"]:
             raise Refused("Unauthorized tenant", "FORBIDDEN")
-        return self._insert(
-            "agent", **{name: given.get(name) for name in ("tenant_id", "name", "type", "labels")}
-        )
+        names = ("tenant_id", "name", "type", "labels")
+        return self._insert("agent", **{name: given.get(name) for name in names})
 
     def do_get_runs_in_queue(self, given: Row, context: Row) -> Row:
         for agent in self._visible("agent", context):
@@ -852,26 +587,19 @@ def _set_state(row: Row, state: Row) -> None:
     }
 
 
+COMPARISONS = {
+    "_eq": operator.eq,
+    "_neq": operator.ne,
+    "_in": lambda value, wanted: value in wanted,
+    "_nin": lambda value, wanted: value not in wanted,
+    "_gt": operator.gt,
+    "_gte": operator.ge,
+    "_lt": operator.lt,
+    "_lte": operator.le,
+}
+
+
 def _compare(value: Any, how: str, wanted: Any) -> bool:
     if how == "_is_null":
         return (value is None) == wanted
-    if value is None:  # as in SQL
-        return False
-    match how:
-        case "_eq":
-            return bool(value == wanted)
-        case "_neq":
-            return bool(value != wanted)
-        case "_in":
-            return value in wanted
-        case "_nin":
-            return value not in wanted
-        case "_gt":
-            return bool(value > wanted)
-        case "_gte":
-            return bool(value >= wanted)
-        case "_lt":
-            return bool(value < wanted)
-        case "_lte":
-            return bool(value <= wanted)
-    raise AssertionError(how)
+    return value is not None and bool(COMPARISONS[how](value, wanted))  # None: as in SQL

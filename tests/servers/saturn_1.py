@@ -1,4 +1,4 @@
-"""Stands in for the part of Saturn Cloud that prefect-saturn calls."""
+"""A stand-in for the part of Saturn Cloud that prefect-saturn calls."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class SaturnAPI(StandIn):
 
     Args:
         token: The one that it accepts.
-        environment: What its containers have in theirs besides its own address and token.
+        environment: What its containers have in theirs besides the API's address and the token.
 
     Attributes:
-        flows: By id; each has the `versions` minted for it, and what was stored for one, under `content`.
+        flows: By id; each has the `versions` minted for it, and `content`: what was stored, by
+            version.
     """
 
     def __init__(self, token: str, environment: Mapping[str, str]) -> None:
