@@ -22,7 +22,7 @@ from terminal import Terminal
 
 KEY = "pnu_0123456789abcdefSECRET"
 REFUSED = (
-    r"PREFECT_API_KEY: .* refuses it \(401\); set a valid one and `make connect` again; "
+    r"PREFECT_API_KEY: .* refuses it \(401\); set a valid one and run `make connect` again; "
     r"Prefect Cloud's begin with pnu_ or pnb_ \(pcu_: Prefect Cloud 1, which is closed\)"
 )
 
@@ -90,6 +90,15 @@ def test_an_exported_prefect_home_wins_and_other_profiles_in_it_stay(
     assert not (tmp_path / ".prefect-housed").exists()
     again = prefect.run("connect", project=project, env=environment)
     assert "as before" in again.stderr
+
+
+def test_a_work_pool_of_another_type_is_refused(prefect: Prefect, another):
+    project = another(project_slug="boxed")
+    prefect.get("/work_pools/", {"name": "boxed", "type": "docker"})
+    environment = {"PREFECT_API_URL": prefect.url + "/api"}
+    result = prefect.run("connect", project=project, env=environment)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+    assert "work pool boxed is for workers of type docker, not process" in result.stderr
 
 
 # The hook.
@@ -259,18 +268,18 @@ def test_a_secret_in_the_env_file_is_for_the_address_there(
         (["acme/a"], "pnu_wrong", None, REFUSED),
         (["acme/a"], "pcu_old", None, REFUSED),
         (["acme/a"], "hunter2", None, REFUSED),
-        ([], KEY, None, "PREFECT_API_KEY: its owner has no workspace"),
+        ([], KEY, None, "PREFECT_WORKSPACE: the key can see no workspaces; create one"),
         (
             ["acme/a", "acme/b"],
             KEY,
             None,
-            "PREFECT_WORKSPACE: the key can see several; set it to one of acme/a, acme/b",
+            "PREFECT_WORKSPACE: the key can see 2 workspaces; set it to one of acme/a, acme/b",
         ),
         (
             ["acme/a"],
             KEY,
             "acme/z",
-            "PREFECT_WORKSPACE: the key cannot see it; set it to one of acme/a",
+            "PREFECT_WORKSPACE: the key cannot see acme/z; set it to one of acme/a",
         ),
         (["acme/a", "acme/b"], KEY, "acme/b", None),
         (["acme/a"], KEY, None, None),
@@ -386,13 +395,13 @@ def test_what_answers_in_the_place_of_prefect_cloud_is_told_in_one_line(
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("stalls", "cannot be reached (no answer within 3 s)"),
-        ("drips", "cannot be reached (no answer within 3 s)"),
+        ("stalls", "does not answer within 3 s; try again later"),
+        ("drips", "does not answer within 3 s; try again later"),
         ("prefect-2", "is Prefect 2.20.3; this project needs Prefect 3"),
         ("prefect-1", "for Prefect 1's API generate the project with prefect_version=1"),
         ("page", "does not answer as Prefect 3's API does"),
         ("unreachable", "cannot be reached (All connection attempts failed)"),
-        ("unavailable", "cannot be reached (no answer within 3 s)"),
+        ("unavailable", "does not answer within 3 s; try again later"),
     ],
 )
 def test_an_api_that_will_not_do_is_told_in_one_line_within_limits(

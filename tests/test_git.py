@@ -116,7 +116,10 @@ def test_a_run_clones_a_private_remote_with_a_token_that_only_prefects_block_hol
         )
         git("-c", "http.postBuffer=50000000", "push", "-q", "-u", "origin", "main")
         home = str(prefect.home_of(project))
-        save = "import sys; from prefect.blocks.system import Secret; Secret(value=sys.stdin.read()).save('git-token')"
+        save = (
+            "import sys; from prefect.blocks.system import Secret; "
+            "Secret(value=sys.stdin.read()).save('git-token')"
+        )
         subprocess.run(
             [project.python, "-c", save],
             input=token,
@@ -139,6 +142,7 @@ def test_a_run_clones_a_private_remote_with_a_token_that_only_prefects_block_hol
             result = prefect.run("register", project=project, env=registering)
         assert result.returncode == 0, result.stderr
         assert any(b"ls-remote" in line for line in seen)
+        assert "git: Prefect gets the remote's URL without user and password" in result.stderr
         assert not [line for line in seen if token.encode() in line]
         deployment = json.dumps(prefect.get("/deployments/name/ann-private/private"))
         assert token not in deployment + result.stderr

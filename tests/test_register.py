@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import threading
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from prefect_server import GIT_IDENTITY, Prefect, wait_until
 from projects import Project
@@ -18,8 +18,9 @@ KEY = "pnu_0123456789abcdefSECRET"
 def test_the_schedule_makes_runs_at_the_right_hours_for_the_next_days(
     prefect: Prefect, registered: Project
 ):
-    """Also the test of the pins: without them a deployment is refused, or the scheduler makes nothing."""
-    versions = "import importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in ('fastapi', 'sqlalchemy')))"
+    """Without the pins a deployment is refused, or the scheduler makes nothing."""
+    names = ("fastapi", "sqlalchemy")
+    versions = f"import importlib.metadata as m; [print(n, m.version(n)) for n in {names}]"
     locked = registered.run(registered.python, "-c", versions).stdout.split()
     lock = registered.text("requirements.txt")
     assert locked[1] < "0.151", (
@@ -43,9 +44,9 @@ def test_the_schedule_makes_runs_at_the_right_hours_for_the_next_days(
     starts = [
         datetime.fromisoformat(each["expected_start_time"].replace("Z", "+00:00")) for each in runs
     ]
-    tomorrow = datetime.now(timezone.utc).replace(
-        hour=0, minute=0, second=0, microsecond=0
-    ) + timedelta(days=1)
+    tomorrow = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(
+        days=1
+    )
     assert len(starts) >= 3
     assert starts[:3] == [tomorrow + timedelta(days=day) for day in range(3)]
     assert all(each["auto_scheduled"] for each in runs)

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from prefect_server import Prefect, background, wait_until, with_limits
@@ -16,8 +16,8 @@ from servers.prefect_cloud import Recorder
 from slow import SlowLog
 from terminal import Terminal
 
-STEPS = """get_trial_id get_ticket_data_batch get_target predict evaluate_model-MAE evaluate_model-MedAE
-evaluate_model-MSE evaluate_model-R2 get_trial_summary write_trial_summary""".split()
+STEPS = """get_trial_id get_ticket_data_batch get_target predict evaluate_model-MAE
+evaluate_model-MedAE evaluate_model-MSE evaluate_model-R2 get_trial_summary write_trial_summary"""
 
 
 @pytest.mark.usefixtures("worker")
@@ -38,7 +38,7 @@ def test_a_quick_run_completes_and_all_of_it_can_be_read_back(
     assert len([line for line in lines if line.endswith(f"write_trial_summary: {sentence}")]) == 1
     by_run = {"flow_runs": {"id": {"any_": [flow_run["id"]]}}}
     tasks = prefect.get("/task_runs/filter", by_run)
-    assert sorted(task["name"] for task in tasks) == sorted(STEPS)
+    assert sorted(task["name"] for task in tasks) == sorted(STEPS.split())
     assert {task["state"]["type"] for task in tasks} == {"COMPLETED"}
     logs = wait_until(
         lambda: [
@@ -188,7 +188,7 @@ def test_the_api_is_away_while_a_run_is_watched_and_the_watch_goes_on(
 def test_a_run_without_a_worker_and_a_worker_killed_in_a_trial(
     prefect: Prefect, another, slow_log: SlowLog
 ):
-    """Both are told or seen in Prefect, no trial is half-written, and the next run is as any other."""
+    """Both are told or seen, no trial is half-written, and the next run is as any other."""
     project = another(project_slug="killed", schedule_hours="0")
     environment = {"PREFECT_API_URL": prefect.url + "/api"}
     for command in ("connect", "register"):
@@ -206,9 +206,7 @@ def test_a_run_without_a_worker_and_a_worker_killed_in_a_trial(
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     slow_log.release.set()
-    time.sleep(
-        2
-    )  # the run is a process of its own, which the kill may have left; it may end well or not at all
+    time.sleep(2)  # the kill may have left the run's own process, which may end well or not at all
     trials = [*(project.path / "trials").glob("*")] if (project.path / "trials").exists() else []
     assert all(json.loads(path.read_text())["data"]["num_obs"] == 1 for path in trials)
     assert prefect.flow_run(result.stdout)["state"]["type"] in (
@@ -234,7 +232,7 @@ def test_each_log_line_is_shown_once_whenever_it_arrives(prefect: Prefect, anoth
         with background(project, log, environment, command=command) as watching:
             page = wait_until(lambda: re.search(r"/flow-run/(\S+)", log.read_text()), "the run")
             flow_run_id = page[1]
-            begin = datetime.now(timezone.utc)
+            begin = datetime.now(UTC)
             sent: list[str] = []
 
             def send(seconds: float, count: int) -> None:

@@ -106,8 +106,7 @@ def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: 
     assert result.returncode == 0, result.stderr
     assert (
         "Saturn deployment on-saturn-worker: created, not running: "
-        "`.venv/bin/on_saturn register --start` starts it"
-        in result.stderr
+        "`.venv/bin/on_saturn register --start` starts it" in result.stderr
     )
     assert f"{account.saturn.url}/dash/resource/deployment/" in result.stderr
     assert "TRIALS_URL: Saturn Cloud's machines go away" in result.stderr

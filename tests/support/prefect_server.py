@@ -82,7 +82,7 @@ def background(
     *arguments: str,
     command: tuple[str | Path, ...] = (),
 ) -> Iterator[subprocess.Popen]:
-    """Run one of the project's long-lived commands; end it, and what it started, by its process group."""
+    """Run one of the project's long-lived commands; end it, and what it started."""
     merged = {
         name: value for name, value in {**os.environ, **environment}.items() if value is not None
     }

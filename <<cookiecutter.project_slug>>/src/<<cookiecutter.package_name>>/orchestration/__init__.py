@@ -16,9 +16,9 @@ from ..settings import SLUG, project_folder, read_env_file
 read_env_file()
 # Names a profile in the user's own home, which the project's home does not have.
 USER_PROFILE = os.environ.pop("PREFECT_PROFILE", "")
-HOME = Path(os.environ.get("PREFECT_HOME") or f"~/.prefect-{SLUG}").expanduser().absolute()
-PROFILES = HOME / "profiles.toml"
-os.environ |= {"PREFECT_HOME": str(HOME), "PREFECT_PROFILES_PATH": str(PROFILES)}
+PREFECT_HOME = Path(os.environ.get("PREFECT_HOME") or f"~/.prefect-{SLUG}").expanduser().absolute()
+PROFILES = PREFECT_HOME / "profiles.toml"
+os.environ |= {"PREFECT_HOME": str(PREFECT_HOME), "PREFECT_PROFILES_PATH": str(PROFILES)}
 try:
     with chdir(project_folder()):
         import prefect.context  # noqa: F401
