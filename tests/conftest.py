@@ -225,3 +225,4 @@ def s3(tmp_path_factory) -> Iterator[str]:
     finally:
         process.kill()
         process.wait(10)
+        log.close()
