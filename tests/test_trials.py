@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from commands import Commands, assert_refused, trial_of
 from conftest import client_of, existing
+from logs import LOG, OTHER_LOG, ROWS
 from projects import bake, lend_environment, uv
 
 TRIAL = {
@@ -379,6 +380,38 @@ def test_of_many_processes_with_one_trial_in_a_store_one_keeps_it(stored, tmp_pa
     assert history(stored, env={"TRIALS_URL": place}) == [trial]
     write_at_once(stored, place, [(f"t{number}", number) for number in range(8)])
     assert len(history(stored, env={"TRIALS_URL": place})) == 9
+
+
+def test_data_in_a_store(stored, tmp_path, s3):
+    url, key = f"s3://store/{tmp_path.name}/log.zip", f"{tmp_path.name}/log.zip"
+    client_of(s3).put_object(Bucket="store", Key=key, Body=LOG)
+    first, again = (trial_of(stored.evaluate("--data", url, "--all")) for _ in range(2))
+    assert first["data"] == again["data"]
+    assert first["data"]["num_obs"] == len(ROWS)
+    assert first["source"] == again["source"]
+    assert first["source"]["data"] == url
+    client_of(s3).put_object(Bucket="store", Key=key, Body=OTHER_LOG)
+    changed = trial_of(stored.evaluate("--data", url, "--all"))
+    assert changed["source"]["sha256"] != first["source"]["sha256"]
+    # What it holds is taken from the cache while it cannot be reached.
+    unreachable = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    result = stored.evaluate("--data", url, "--all", env=unreachable)
+    assert trial_of(result)["data"] == changed["data"]
+    assert "Using the cached copy" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "env", "words"),
+    [
+        ("s3://store/no/such.zip", {}, ["No such file"]),
+        ("s3://no-such-bucket/log.zip", {}, ["The specified bucket does not exist"]),
+        ("s3://store/log.zip", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, ["Connect"]),
+    ],
+)
+def test_data_that_a_store_does_not_give(stored, url, env, words):
+    result = stored.evaluate("--data", url, env=env)
+    assert_refused(result, f"data: cannot read {url}: ", *words)
+    assert stored.cached() == stored.kept() == []
 
 
 def test_what_is_no_trial_in_a_store(stored, tmp_path, s3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from servers.loopback import LoopbackServer, QuietHandler
@@ -17,7 +18,8 @@ class Answer:
         status: With which status; 304 where `etag` is what the request asks about.
         headers: Further headers.
         etag: Sent as ETag.
-        sent: How many bytes of the body it really sends before it does as `then` says.
+        sent: How many bytes of the body it really sends before it does as `then` says; below 0,
+            not even a status.
         then: `drop` the connection, `stall`, or `trickle` the rest byte by byte.
         length: Whether it says how long the body is; else the connection's end is the body's.
         chunked: Whether it sends in chunks.
@@ -34,7 +36,7 @@ class Answer:
 
 
 class FileServer(LoopbackServer):
-    """Serves `answers`: by path, one after the other, the last one again and again; 404 elsewhere."""
+    """Serves `answers` by path, one after the other, the last one again and again; else 404."""
 
     def __init__(self) -> None:
         self.answers: dict[str, list[Answer]] = {}
@@ -70,6 +72,8 @@ class FileServer(LoopbackServer):
             self.midway.set()
             if answer.then == "stall":
                 self._over.wait(30)
+            if answer.then == "trickle":
+                self._trickle(request, b"HTTP/1.1 200 OK\r\nX-Header: " + b"x" * 1000)
             return
         request.send_response(304 if unchanged else answer.status)
         request.send_header("Connection", "close")
@@ -94,12 +98,17 @@ class FileServer(LoopbackServer):
                 self.midway.set()
                 if answer.then == "stall":
                     self._over.wait(30)
-                for byte in body[len(part) :] if answer.then == "trickle" else b"":
-                    request.wfile.write(bytes([byte]))
-                    request.wfile.flush()
-                    if self._over.wait(0.05):
-                        break
+                if answer.then == "trickle":
+                    self._trickle(request, body[len(part) :])
             elif answer.chunked:
                 request.wfile.write(b"0\r\n\r\n")
         except OSError:  # the client has gone
             pass
+
+    def _trickle(self, request: QuietHandler, content: bytes) -> None:
+        with suppress(OSError):  # the client has gone
+            for byte in content:
+                request.wfile.write(bytes([byte]))
+                request.wfile.flush()
+                if self._over.wait(0.05):
+                    break

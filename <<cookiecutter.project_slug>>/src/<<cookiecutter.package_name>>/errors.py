@@ -35,7 +35,11 @@ def describe(error: BaseException) -> str:
     """The root cause of an error in one line, without the secrets of addresses in it."""
     cause = _root_cause(error)
     text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-    return " ".join(re.sub(r"(?<=//)\S*@|\?\S*", "", text).split())
+    if isinstance(cause, FileNotFoundError):  # stores give the path alone
+        text = "No such file or directory"
+    if not isinstance(cause, InputError):  # ours hold none
+        text = re.sub(r"(?<=//)\S*@|\?\S*", "", text)
+    return " ".join("".join(filter(str.isprintable, word)) for word in text.split())
 
 
 def explain(error: BaseException, problem: str, hint: str) -> InputError:

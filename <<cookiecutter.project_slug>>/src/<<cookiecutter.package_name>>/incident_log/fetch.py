@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,11 @@ def fetch(source: str, known: dict[str, str]) -> tuple[bytes | None, dict[str, s
     if "://" not in source:
         return _read_file(source, known)
     read = _download if source.lower().startswith(("http://", "https://")) else _read_file
-    seconds = load_settings().download_max_seconds
     with ThreadPool(1) as pool:  # unlike an executor's, its threads do not keep Python running
         fetching = pool.apply_async(read, (source, known))
-        fetching.wait(seconds)
+        fetching.wait(load_settings().download_max_seconds)
         if not fetching.ready():  # however slowly headers or blocks arrive
-            raise UnavailableError(f"not complete after {seconds:g} s; raise DOWNLOAD_MAX_SECONDS")
+            raise UnavailableError("it was not complete within DOWNLOAD_MAX_SECONDS; raise that")
         return fetching.get()
 
 
@@ -62,7 +62,7 @@ def _read_file(source: str, _known: dict[str, str]) -> tuple[bytes, dict[str, st
 
 def _download(url: str, known: dict[str, str]) -> tuple[bytes | None, dict[str, str]]:
     import requests  # here, as importing it takes time
-    from urllib3.exceptions import HTTPError
+    from urllib3.exceptions import HTTPError, InvalidHeader
     from urllib3.util import Retry
 
     # What a server has sent cannot always be sent back.
@@ -73,8 +73,6 @@ def _download(url: str, known: dict[str, str]) -> tuple[bytes | None, dict[str, 
     retry = Retry(3, status_forcelist=[429, *range(500, 600)], backoff_factor=1, retry_after_max=30)
     while True:
         try:
-            previous, refusal = refusal, None
-            retry.sleep(previous)  # as long as the server has asked for, within reason
             response = requests.get(url, headers=asked, timeout=timeout, stream=True, hooks=hooks)
             if response.status_code == 200:
                 about = {name: response.headers.get(CONDITIONS[name], "") for name in CONDITIONS}
@@ -87,9 +85,11 @@ def _download(url: str, known: dict[str, str]) -> tuple[bytes | None, dict[str, 
             if not retry.is_retry("GET", response.status_code):
                 raise InputError(problem)
         except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
-            problem = describe(error)
-        retry = retry.increment("GET", error=UnavailableError(problem))  # the last time it raises
-        log.warning("data: %s; trying again", problem)
+            problem = f"connection failed: {describe(error)} (DOWNLOAD_TIMEOUT={timeout:g})"
+        retry = retry.increment("GET", error=UnavailableError(problem))  # raises it after the last
+        log.warning("data: attempt %d of 4: %s; trying again", len(retry.history), problem)
+        with suppress(InvalidHeader):  # a Retry-After that makes no sense
+            retry.sleep(refusal)
 
 
 def _read_body(raw: Any) -> bytes:  # noqa: ANN401
