@@ -127,8 +127,22 @@ def test_a_prediction_that_is_not_one_value_per_row_is_refused_in_one_line(predi
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("actual", "message"),
+    [
+        (ACTUAL[:2], "get_target returned 2 finite numbers for 3 rows"),
+        (ACTUAL.to_frame(), r"get_target returned an array of shape \(3, 1\); return one"),
+        (None, "get_target returned NoneType; return numbers or classes"),
+    ],
+)
+def test_a_target_that_is_not_one_value_per_row_is_refused_in_one_line(actual, message):
+    with pytest.raises(InputError, match=f"^{message}") as caught:
+        score(REGRESSION, actual, ACTUAL)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_columns_that_are_not_the_classes_are_refused():
-    with pytest.raises(InputError, match="predict returned the columns no; return one for each of"):
+    with pytest.raises(InputError, match=r"returned the columns 'no'; .* 'maybe', 'no', 'yes'"):
         score(PROBABILITIES, LABELS, pd.DataFrame({"no": ACTUAL}))
     with pytest.raises(InputError, match=r"write classes=\('a', 'b'\)"):
         Scoring("x", "y", {"MAE": Metric(max)}, classes=("b", "a"))
