@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -188,10 +190,19 @@ def test_two_models_on_the_same_rows():
     assert found.value == 2.0
 
 
+@pytest.mark.parametrize("baseline", ["yes", {"no": 0.4, "yes": 0.6}])
+def test_a_baseline_that_is_not_a_number_is_refused_where_numbers_are_predicted(baseline):
+    with pytest.raises(InputError, match=r"^metrics\.py: baseline is .*; write a number$"):
+        score(replace(REGRESSION, baseline=baseline), ACTUAL, ACTUAL)
+
+
 @pytest.mark.parametrize(
     ("actual", "scoring", "line"),
     [
-        (ACTUAL, REGRESSION, "baseline=2.0,"),
+        (ACTUAL, REGRESSION, "baseline=2,"),
+        (ACTUAL * 123456.7, REGRESSION, "baseline=246913,"),
+        (pd.Series([0, 1, 1, 1]), REGRESSION, "baseline=0.75,"),
+        (pd.Series([False, True]), REGRESSION, "baseline=0.5,"),
         (LABELS, REGRESSION, "baseline='yes',"),
         (LABELS, PROBABILITIES, "baseline={'maybe': 0, 'no': 0.3333, 'yes': 0.6667},"),
     ],

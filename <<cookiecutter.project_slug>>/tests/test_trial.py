@@ -140,7 +140,7 @@ def test_without_a_baseline_the_line_to_add_is_said(monkeypatch, trials, caplog)
     assert trial is not None
     assert trial.comparison is None
     assert "SCORING has no baseline" in caplog.text
-    assert "add this line: baseline=2.0," in caplog.text
+    assert "add this line: baseline=2," in caplog.text
 
 
 class Node:

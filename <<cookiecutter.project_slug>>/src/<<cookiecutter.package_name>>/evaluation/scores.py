@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -104,8 +105,9 @@ def suggest_baseline(y_true: pd.Series[Any], scoring: Scoring) -> str:
         shares = values.value_counts(normalize=True).reindex(scoring.classes, fill_value=0.0)
         shown = ", ".join(f"{name!r}: {share:.4g}" for name, share in shares.items())
         return f"baseline={{{shown}}},"
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        return f"baseline={float(values.median())!r},"
+    if pd.api.types.is_numeric_dtype(values):
+        is_share = values.isin([0, 1]).all()  # of a class, whose probability is predicted
+        return f"baseline={float(values.mean() if is_share else values.median()):.6g},"
     return f"baseline={values.mode().iloc[0]!r},"
 
 
@@ -175,6 +177,9 @@ def _constant(scoring: Scoring, predicted: Array) -> Array | None:
             problem = "baseline must be a share for each class"
             raise InputError(f"metrics.py: {problem}; write a dict with classes as its keys")
         value = [value[each] for each in scoring.classes or ()]
+    elif predicted.dtype != object and not isinstance(value, Real):
+        problem = f"baseline is {value!r}, but predict returned numbers"
+        raise InputError(f"metrics.py: {problem}; write a number")
     guess = np.empty(predicted.shape, dtype=predicted.dtype)
     guess[:] = value
     return guess
