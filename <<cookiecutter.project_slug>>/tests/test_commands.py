@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from << cookiecutter.package_name >> import cli
+from << cookiecutter.package_name >> import cli, pipeline
 from << cookiecutter.package_name >>.evaluation.store import write_trial_summary
 from << cookiecutter.package_name >>.evaluation.trial import Trial
 
@@ -54,6 +54,18 @@ def test_history_shows_trials_as_a_table_and_as_json(run, trials):
     assert len(header) == len(first) == len(second)
     (last,) = run("history", "--json", "--last", "1")[1].splitlines()
     assert json.loads(last)["id"] == "2"
+
+
+def test_a_file_that_is_missing_ends_with_2_and_one_line(run, monkeypatch):
+    def read(_selection):
+        with open("s3://ann:hunter2@bucket/sales.csv"):  # noqa: PTH123  as data.py may do
+            pass
+
+    monkeypatch.setattr(pipeline, "get_ticket_data_batch", read)
+    code, out, err = run("evaluate")
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: s3://bucket/sales.csv: no such file or directory; create it")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

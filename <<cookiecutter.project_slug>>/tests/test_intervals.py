@@ -274,6 +274,13 @@ def test_why_a_metric_is_undefined_is_said_once(caplog):
     ]
 
 
+def test_a_lambda_is_named_by_its_line(caplog):
+    metric = Metric(lambda *_: float("a share"))
+    assert measure(metric, SHARES, SHARES).value is None
+    line = metric.function.__code__.co_firstlineno
+    assert caplog.messages[0].startswith(f"metrics.py: the lambda in line {line} is not defined on")
+
+
 def test_parts_on_which_a_metric_is_undefined_are_skipped():
     groups = np.arange(40)
     actual = np.array(["yes"] * 2 + ["no"] * 38, dtype=object)
@@ -288,22 +295,22 @@ def test_parts_on_which_a_metric_is_undefined_are_skipped():
 @pytest.mark.parametrize(
     ("metric", "problem"),
     [
-        (Metric(lambda _: 1.0), "<lambda> raised TypeError: .*; it must take"),
-        (Metric(lambda *_: None), "<lambda> returned NoneType, not a number; return a float"),
-        (Metric(lambda *_: "0.5"), "<lambda> returned str, not a number"),
-        (Metric(lambda y, p: abs(y - p)), "<lambda> returned ndarray, not a number"),
+        (Metric(lambda _: 1.0), "lambda in line .* raised TypeError: .*; it must take"),
+        (Metric(lambda *_: None), "line .* returned NoneType, not a number; return a float"),
+        (Metric(lambda *_: "0.5"), "lambda in line .* returned str, not a number"),
+        (Metric(lambda y, p: abs(y - p)), "lambda in line .* returned ndarray, not a number"),
         (
             Metric.mean(lambda *_: 1.0),
-            r"<lambda> returned float64 of shape \(\); .*shape \(40,\)",
+            r"lambda in line .* returned float64 of shape \(\); .*shape \(40,\)",
         ),
-        (Metric.mean(lambda y, _: y[1:]), r"<lambda> returned float64 of shape \(39,\); "),
-        (Metric.mean(lambda *_: CLASSES), "<lambda> returned object of shape"),
-        (Metric.mean(lambda y, _: y.missing), "<lambda> raised AttributeError"),
+        (Metric.mean(lambda y, _: y[1:]), r"lambda in line .* returned float64 of shape \(39,\); "),
+        (Metric.mean(lambda *_: CLASSES), "lambda in line .* returned object of shape"),
+        (Metric.mean(lambda y, _: y.missing), "lambda in line .* raised AttributeError"),
     ],
 )
 def test_a_wrong_metric_is_refused_in_one_line(metric, problem):
     for use in (measure, compute_metric):
-        with pytest.raises(InputError, match=rf"^metrics\.py: {problem}") as caught:
+        with pytest.raises(InputError, match=rf"^metrics\.py: .*{problem}") as caught:
             use(metric, SHARES, SHARES)
         assert len(str(caught.value).splitlines()) == 1
 

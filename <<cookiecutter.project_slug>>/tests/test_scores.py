@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -127,8 +129,22 @@ def test_a_prediction_that_is_not_one_value_per_row_is_refused_in_one_line(predi
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("actual", "message"),
+    [
+        (ACTUAL[:2], "get_target returned 2 finite numbers for 3 rows"),
+        (ACTUAL.to_frame(), r"get_target returned an array of shape \(3, 1\); return one"),
+        (None, "get_target returned NoneType; return numbers or classes"),
+    ],
+)
+def test_a_target_that_is_not_one_value_per_row_is_refused_in_one_line(actual, message):
+    with pytest.raises(InputError, match=f"^{message}") as caught:
+        score(REGRESSION, actual, ACTUAL)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_columns_that_are_not_the_classes_are_refused():
-    with pytest.raises(InputError, match="predict returned the columns no; return one for each of"):
+    with pytest.raises(InputError, match=r"returned the columns 'no'; .* 'maybe', 'no', 'yes'"):
         score(PROBABILITIES, LABELS, pd.DataFrame({"no": ACTUAL}))
     with pytest.raises(InputError, match=r"write classes=\('a', 'b'\)"):
         Scoring("x", "y", {"MAE": Metric(max)}, classes=("b", "a"))
@@ -174,10 +190,19 @@ def test_two_models_on_the_same_rows():
     assert found.value == 2.0
 
 
+@pytest.mark.parametrize("baseline", ["yes", {"no": 0.4, "yes": 0.6}])
+def test_a_baseline_that_is_not_a_number_is_refused_where_numbers_are_predicted(baseline):
+    with pytest.raises(InputError, match=r"^metrics\.py: baseline is .*; write a number$"):
+        score(replace(REGRESSION, baseline=baseline), ACTUAL, ACTUAL)
+
+
 @pytest.mark.parametrize(
     ("actual", "scoring", "line"),
     [
-        (ACTUAL, REGRESSION, "baseline=2.0,"),
+        (ACTUAL, REGRESSION, "baseline=2,"),
+        (ACTUAL * 123456.7, REGRESSION, "baseline=246913,"),
+        (pd.Series([0, 1, 1, 1]), REGRESSION, "baseline=0.75,"),
+        (pd.Series([False, True]), REGRESSION, "baseline=0.5,"),
         (LABELS, REGRESSION, "baseline='yes',"),
         (LABELS, PROBABILITIES, "baseline={'maybe': 0, 'no': 0.3333, 'yes': 0.6667},"),
     ],

@@ -149,6 +149,12 @@ def test_what_cannot_be_selected_is_refused_in_one_line(asked):
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_what_is_read_is_not_shown_as_it_may_hold_a_password():
+    shown = repr(make_selection("postgresql://ann:hunter2@db/orders", batch_size=7))
+    assert "hunter2" not in shown
+    assert "batch_size=7" in shown
+
+
 def test_limits_are_valid():
     assert make_selection("x", batch_size="1", seed=0).batch_size == 1
     assert make_selection("x", batch_size=10**9, seed=10**9).seed == 10**9

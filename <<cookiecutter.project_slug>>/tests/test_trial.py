@@ -90,7 +90,10 @@ def test_a_trial_is_kept_and_read_back(trials, caplog):
     assert trial.segments["size"]["1"] == {"num_obs": 1, "metrics": {"MAE": 1.0, "worst": 1.0}}
     assert trial.sentences == [
         "MAE 1.0 d on 3 parcels, own",
-        "own is no better than always guessing 1.000: its MAE is 1.00 times that of the guess",
+        (
+            "own compared with always guessing 1.000: its MAE is 1.00 times that of the guess, "
+            "on too few parcels to be certain"
+        ),
         "too few rows to judge the model: 3 parcels, at least 20 needed",
     ]
     assert all(sentence in caplog.text for sentence in trial.sentences)
@@ -140,7 +143,7 @@ def test_without_a_baseline_the_line_to_add_is_said(monkeypatch, caplog):
     assert trial is not None
     assert trial.comparison is None
     assert "SCORING has no baseline" in caplog.text
-    assert "add this line: baseline=2.0," in caplog.text
+    assert "add this line: baseline=2," in caplog.text
 
 
 @pytest.mark.usefixtures("_own_model")
@@ -235,6 +238,33 @@ def test_a_trial_in_words():
     assert table["MSE"] == (2e6, "2.000e+06")
     assert table["R2"] == (None, "undefined")
     assert table["actual time to close, mean"] == (5400.0, "1.5 h")
+    segments = {"size": {"big": {"num_obs": 1000, "metrics": {"MAE": 3600.0}}}}
+    *others, last = replace(TRIAL, segments=segments).as_table()
+    assert (last["measure"], last["shown"]) == ("MAE, size big: 1,000 tickets", "1.0 h")
+    assert [line.keys() for line in others] == [last.keys()] * len(others)
+
+
+def test_numbers_of_classes_are_whole_and_a_class_may_be_a_number():
+    of_classes = {"rows": "visits", "target": "star", "baseline": 4}
+    relative = {"MAE": {"value": 0.5, "interval": [0.4, 0.6]}}
+    trial = replace(TRIAL, target={"4": 1200}, scoring=of_classes, relative=relative)
+    assert trial.as_table()[-1]["shown"] == "1,200"
+    assert trial.comparison is not None
+    assert "always guessing 4:" in trial.comparison
+
+
+@pytest.mark.parametrize(
+    ("value", "with_unit", "without"),
+    [
+        (0.0, "0.0 h", "0.000"),
+        (4500.0 * 3600, "4,500.0 h", "1.620e+07"),
+        (3600.0, "1.0 h", "3600.000"),
+        (0.75, "0.00021 h", "0.750"),
+        (-0.000456, "-1.3e-07 h", "-0.00046"),
+    ],
+)
+def test_a_small_number_is_not_shown_as_0(value, with_unit, without):
+    assert [TRIAL.show(name, value) for name in ("MAE", "MSE")] == [with_unit, without]
 
 
 @pytest.mark.parametrize(
@@ -243,6 +273,7 @@ def test_a_trial_in_words():
         (0.5, [0.4, 0.6], "m is better than always guessing 2.0 h: its MAE is 0.50 times"),
         (1.5, [1.4, 1.6], "m is worse than always guessing 2.0 h: its MAE is 1.50 times"),
         (1.02, [0.9, 1.1], "m is no better than always guessing 2.0 h: its MAE is 1.02 times"),
+        (0.5, None, "m compared with always guessing 2.0 h: its MAE is 0.50 times that of the"),
     ],
 )
 def test_the_comparison_with_a_guess_in_words(value, interval, words):
@@ -310,8 +341,11 @@ def test_trials_come_in_their_order_and_none_is_overwritten(trials):
     assert len(set(places)) == 3
     assert read_trials(trials) == [first, second, third]
     assert read_trials(trials, last=2) == [second, third]
+    later = replace(first, id="0", created_at="2020-01-05T00:00:01Z")  # of a challenger, say
+    write_trial_summary(later, trials)
+    assert read_trials(trials) == [first, later, second, third]
     write_trial_summary(replace(first, num_obs=7), trials)
-    assert read_trials(trials, last=3)[0] == first
+    assert read_trials(trials, last=4)[0] == first
 
 
 def test_a_file_in_place_of_the_folder_is_refused_before_any_work(tmp_path):

@@ -71,9 +71,16 @@ def _root_cause(error: BaseException) -> BaseException:
 
 @contextmanager
 def exit_on_input_error() -> Iterator[None]:
-    """End the process with exit code 2 and one line on stderr when the block raises InputError."""
+    """End the process with exit code 2 and one line on stderr when the block raises InputError.
+
+    So does a file that is missing, as data.py and model.py may open some.
+    """
     try:
         yield
-    except InputError as error:
-        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201  for a person
+    except (InputError, FileNotFoundError) as error:
+        problem = str(error)
+        if isinstance(error, FileNotFoundError):
+            path = redact_url(str(error.filename or error))
+            problem = f"{path}: no such file or directory; create it, or name another"
+        print(f"Error: {' '.join(problem.split())}", file=sys.stderr)  # noqa: T201  for a person
         sys.exit(2)

@@ -287,7 +287,10 @@ def _call(
 
 
 def _name(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__name__", function))
+    name = str(getattr(function, "__name__", function))
+    if name == "<lambda>":
+        return f"the lambda in line {function.__code__.co_firstlineno}"
+    return name
 
 
 def _finite(number: float) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def evaluate_model(
         InputError: It names the function or column that is not valid.
     """
     metric = scoring.metrics[metric_name]
-    actual, predicted = _align(scoring, y_true, y_pred)
+    actual, predicted = _align(scoring, y_true, y_pred, len(input_df))
     guess = _constant(scoring, predicted)
     score = measure(metric, actual, predicted, guess, _groups(input_df, scoring))
     segments = {}
@@ -80,8 +81,8 @@ def compare_models(
         input_df: Shape (n, any): the rows, with the column of groups.
         scoring: What is measured.
     """
-    actual, predicted = _align(scoring, y_true, y_pred)
-    other = _align(scoring, y_true, y_other)[1]
+    actual, predicted = _align(scoring, y_true, y_pred, len(input_df))
+    other = _align(scoring, y_true, y_other, len(input_df))[1]
     metric = next(iter(scoring.metrics.values()))
     return difference(metric, actual, predicted, other, _groups(input_df, scoring))
 
@@ -104,17 +105,26 @@ def suggest_baseline(y_true: pd.Series[Any], scoring: Scoring) -> str:
         shares = values.value_counts(normalize=True).reindex(scoring.classes, fill_value=0.0)
         shown = ", ".join(f"{name!r}: {share:.4g}" for name, share in shares.items())
         return f"baseline={{{shown}}},"
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        return f"baseline={float(values.median())!r},"
+    if pd.api.types.is_numeric_dtype(values):
+        is_share = values.isin([0, 1]).all()  # of a class, whose probability is predicted
+        return f"baseline={float(values.mean() if is_share else values.median()):.6g},"
     return f"baseline={values.mode().iloc[0]!r},"
 
 
-def _align(scoring: Scoring, y_true: Any, y_pred: Any) -> tuple[Array, Array]:  # noqa: ANN401
+def _align(
+    scoring: Scoring,
+    y_true: Any,  # noqa: ANN401  what a user returns
+    y_pred: Any,  # noqa: ANN401
+    count: int,
+) -> tuple[Array, Array]:
     """The values as arrays, once they are known to be of the same rows."""
-    actual = _values("get_target", y_true, len(y_true))
+    actual = _values("get_target", y_true, count)
+    if actual.ndim > 1:
+        problem = f"get_target returned an array of shape {actual.shape}"
+        raise InputError(f"{problem}; return one value per row")
     if isinstance(y_pred, pd.DataFrame):
         y_pred = _order_classes(scoring, y_pred)
-    predicted = _values("predict", y_pred, len(actual))
+    predicted = _values("predict", y_pred, count)
     if predicted.shape[1:] not in ((), (len(scoring.classes or ()),)):
         problem = f"predict returned an array of shape {predicted.shape}"
         raise InputError(f"{problem}; return one value per row, or one column per class")
@@ -152,11 +162,8 @@ def _order_classes(scoring: Scoring, predicted: pd.DataFrame) -> pd.DataFrame:
         problem = "predict returned a column per class, but SCORING has no classes"
         raise InputError(f"metrics.py: {problem}; set classes={tuple(sorted(predicted.columns))!r}")
     if set(predicted.columns) != set(scoring.classes):
-        shown = ", ".join(map(str, predicted.columns))
-        problem = f"predict returned the columns {shown}"
-        raise InputError(
-            f"{problem}; return one for each of {', '.join(map(str, scoring.classes))}"
-        )
+        shown, wanted = (", ".join(map(repr, each)) for each in (predicted, scoring.classes))
+        raise InputError(f"predict returned the columns {shown}; return one for each of {wanted}")
     return predicted[list(scoring.classes)]
 
 
@@ -170,6 +177,9 @@ def _constant(scoring: Scoring, predicted: Array) -> Array | None:
             problem = "baseline must be a share for each class"
             raise InputError(f"metrics.py: {problem}; write a dict with classes as its keys")
         value = [value[each] for each in scoring.classes or ()]
+    elif predicted.dtype != object and not isinstance(value, Real):
+        problem = f"baseline is {value!r}, but predict returned numbers"
+        raise InputError(f"metrics.py: {problem}; write a number")
     guess = np.empty(predicted.shape, dtype=predicted.dtype)
     guess[:] = value
     return guess

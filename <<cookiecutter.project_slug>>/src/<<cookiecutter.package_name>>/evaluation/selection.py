@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -31,7 +31,7 @@ class Selection:
         lag: How long before now, or the run's scheduled time, that span ends, for example `7d`.
     """
 
-    data: str | None
+    data: str | None = field(repr=False)  # it may hold a password
     batch_size: int | None = BATCH_SIZE
     seed: int | None = None
     closed_from: datetime | None = None

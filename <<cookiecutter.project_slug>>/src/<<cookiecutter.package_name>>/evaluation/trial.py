@@ -11,6 +11,7 @@ from typing import Any
 
 from .gate import WORSE
 
+SMALL = 1e-3  # smaller numbers without a unit are shown with two digits that are not 0
 UNREADABLE = 1e6  # larger numbers without a unit are shown with an exponent
 EXPONENT = "e+"
 
@@ -130,12 +131,14 @@ class Trial:
         value, interval = relative.get("value"), relative.get("interval")
         if value is None:
             return None
-        low, high = interval or (value, value)
-        better = "better" if high < 1 else "worse" if low > 1 else "no better"
         constant = self.scored("baseline")
         guess = "the same shares" if isinstance(constant, Mapping) else self._show_target(constant)
         error = "error in " if self.scored("metrics", {}).get(name, {}).get("best") else ""
         ratio = f"its {error}{name} is {value:.2f} times that of the guess"
+        if not interval:
+            few = f"on too few {self.scored('rows', 'rows')} to be certain"
+            return f"{self.model} compared with always guessing {guess}: {ratio}, {few}"
+        better = "better" if interval[1] < 1 else "worse" if interval[0] > 1 else "no better"
         return f"{self.model} is {better} than always guessing {guess}: {ratio}"
 
     @property
@@ -194,34 +197,27 @@ class Trial:
             f"{name} in use": self.show(name, in_use),
             name: self.show(name, value),
             "Difference": self.show(name, difference),
-            "95 % interval": " to ".join(self.show(name, end) for end in ends),
+            "95 % interval": " to ".join(self.show(name, end) for end in ends) or "-",
         }
 
     def as_table(self) -> list[dict[str, Any]]:
         """The numbers, a row each: `measure`, `value` as kept, `shown` in its unit, and so on."""
-        rows: list[dict[str, Any]] = [
-            {"measure": self.scored("rows", "rows"), "value": self.num_obs, "shown": self._count}
-        ]
+        rows, target = self.scored("rows", "rows"), self.scored("target", "target")
+        table = [_line(rows, self.num_obs, self._count)]
         for name, value in self.metrics.items():
             interval = [self.show(name, end) for end in self.intervals.get(name) or ()]
-            guess = self.baseline.get(name, {}).get("value")
-            row = {"measure": name, "value": value, "shown": self.show(name, value)}
-            row |= {
-                "95 % interval": " to ".join(interval),
-                "constant guess": self.show(name, guess),
-            }
-            rows.append(row | {"times the guess's error": self.relative.get(name, {}).get("value")})
-        target = self.scored("target", "target")
+            guess = self.show(name, self.baseline.get(name, {}).get("value"))
+            relative = self.relative.get(name, {}).get("value")
+            shown = self.show(name, value)
+            table.append(_line(name, value, shown, " to ".join(interval), guess, relative))
         for name, value in self.target.items():
-            measure = f"actual {target}, {name}"
-            rows.append({"measure": measure, "value": value, "shown": self._show_target(value)})
+            table.append(_line(f"actual {target}, {name}", value, self._show_target(value)))
         for column, values in self.segments.items():
             for segment, measured in values.items():
                 for name, value in measured["metrics"].items():
-                    measure = f"{name}, {column} {segment}: {measured['num_obs']:,} rows"
-                    shown = self.show(name, value)
-                    rows.append({"measure": measure, "value": value, "shown": shown})
-        return rows
+                    measure = f"{name}, {column} {segment}: {measured['num_obs']:,} {rows}"
+                    table.append(_line(measure, value, self.show(name, value)))
+        return table
 
     @property
     def _count(self) -> str:
@@ -237,8 +233,10 @@ class Trial:
         return (self.scoring or {}).get(what, default)
 
     def _show_target(self, value: Any) -> str:  # noqa: ANN401  a number, a count or a class
-        is_number = isinstance(value, (int, float))
-        return _show(value, self.scored("unit")) if is_number else str(value)
+        unit = self.scored("unit")
+        if isinstance(value, int) and unit is None:
+            return f"{value:,}"
+        return _show(value, unit) if isinstance(value, (int, float)) else str(value)
 
     def _check_types(self) -> None:
         optional = [self.flow, self.model, *(self.window or {}).values()]
@@ -258,12 +256,34 @@ _IN_DATA = ("num_obs", "metrics", "target")
 _BESIDE_DATA = [each.name for each in fields(Trial) if each.name not in (*_IN_DATA, "other")]
 
 
+def _line(
+    measure: str,
+    value: float | None,
+    shown: str,
+    interval: str = "",
+    guess: str = "",
+    relative: float | None = None,
+) -> dict[str, Any]:
+    """A line of the table. Each has all columns: Prefect shows those that the first line has."""
+    return {
+        "measure": measure,
+        "value": value,
+        "shown": shown,
+        "95 % interval": interval,
+        "constant guess": guess,
+        "times the guess's error": relative,
+    }
+
+
 def _show(value: float | None, unit: Mapping[str, Any] | None, *, with_unit: bool = True) -> str:
     if value is None:
         return "undefined" if with_unit else "-"
     if unit is None:
+        if 0 < abs(value) < SMALL:
+            return f"{value:.2g}"
         return f"{value:.3f}" if abs(value) < UNREADABLE else f"{value:.3e}"
-    text = f"{value / unit['per']:,.1f}"
+    number = value / unit["per"]
+    text = f"{number:,.1f}" if number == 0 or abs(number) >= 1 else f"{number:.2g}"
     return f"{text} {unit['symbol']}" if with_unit else text
 
 
