@@ -33,7 +33,7 @@ print(json.dumps({
         "MSE": metrics.mean_squared_error(actual, predicted),
         "R2": metrics.r2_score(actual, predicted),
     },
-    "target": {"mean": actual.mean(), "median": actual.median(), "min": actual.min(), "max": actual.max()},
+    "target": {name: getattr(actual, name)() for name in ("mean", "median", "min", "max")},
     "march": int(((time("closed_at") >= "2016-03-01") & (time("closed_at") < "2016-04-01")).sum()),
 }))
 """
@@ -103,12 +103,12 @@ def test_a_line_of_the_file_env_that_cannot_be_read_is_told_in_one_line(project:
     assert result.returncode == 2
     assert (
         result.stderr
-        == f"Error: {project.path / '.env'}: line 2 is not of the form NAME=VALUE; fix or remove it\n"
+        == f"Error: {project.path}/.env: line 2 is not of the form NAME=VALUE; fix or remove it\n"
     )
 
 
 def test_a_team_replaces_data_and_model_and_runs_a_trial(project: Project, tmp_path):
-    """Another source (SQL), other columns, another model (a fitted estimator); nothing else is touched."""
+    """Another source (SQL), other columns, a fitted estimator; nothing else is touched."""
     database = tmp_path / "orders.db"
     with sqlite3.connect(database) as connection:
         connection.execute("create table orders (items int, delivered text, seconds real)")

@@ -110,7 +110,9 @@ def test_of_fifty_processes_with_one_trial_one_keeps_it(commands, before):
 def test_killed_at_any_moment_leaves_whole_trials_only(commands, before):
     many = WRITE.replace(
         "print(write",
-        "\nfor n in range(10**6):\n  trial = dataclasses.replace(trial, id=f'{name}-{n}')\n  print(write",
+        "\nfor n in range(10**6):\n"
+        "  trial = dataclasses.replace(trial, id=f'{name}-{n}')\n"
+        "  print(write",
     )
     rng = random.Random(0)
     told = set()
@@ -201,10 +203,8 @@ def test_a_trial_has_the_originals_shape_and_is_strict_json(commands):
     (name,) = commands.kept()
     assert json.loads((commands.trials / name).read_text()) == trial
     assert "NaN" not in result.stdout
-    assert (
-        name
-        == f"{trial['created_at'].replace('-', '').replace(':', '').replace('.', '')[:-1]}Z-{trial['id']}.json"
-    )
+    created = "".join(filter(str.isdigit, trial["created_at"]))
+    assert name == f"{created[:8]}T{created[8:]}Z-{trial['id']}.json"
 
 
 def test_each_trial_has_an_identity_of_its_own(commands):
@@ -370,8 +370,13 @@ def test_trials_in_a_store(stored, tmp_path):
 
 
 def test_of_many_processes_with_one_trial_in_a_store_one_keeps_it(stored, tmp_path):
-    # Each has looked, and found nothing there, before any of them writes: only the store can decide.
-    blind = "import s3fs\nasync def exists(self, path, **options):\n    return False\ns3fs.S3FileSystem._exists = exists\n"
+    # Each has looked, and found nothing, before any of them writes: only the store can decide.
+    blind = """
+import s3fs
+async def exists(self, path, **options):
+    return False
+s3fs.S3FileSystem._exists = exists
+"""
     place = f"s3://store/{tmp_path.name}"
     ended = write_at_once(stored, place, [("same", 100_000 + number) for number in range(8)], blind)
     assert sum("already exists" in err for _, err, _ in ended) == 7

@@ -64,7 +64,7 @@ class FileServer(LoopbackServer):
         self._over.set()
         super().__exit__(*error)
 
-    def _answer(self, request: QuietHandler, answer: Answer) -> None:
+    def _answer(self, request: QuietHandler, answer: Answer) -> None:  # noqa: C901
         request.close_connection = True
         unchanged = answer.etag is not None and request.headers.get("If-None-Match") == answer.etag
         body = b"" if unchanged else answer.body

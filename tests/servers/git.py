@@ -15,7 +15,9 @@ from servers.loopback import LoopbackServer, QuietHandler
 
 
 class PrivateGit(LoopbackServer):
-    """Serves the repositories in a folder to who sends the token, as user name or as password, as GitHub does.
+    """Serves the repositories in a folder to those who send the token, as GitHub does.
+
+    It may be the user name or the password.
 
     Args:
         folder: Holds bare repositories.

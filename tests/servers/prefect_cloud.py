@@ -1,9 +1,10 @@
 """A stand-in for Prefect Cloud: its log-in, in front of a real Prefect server.
 
 What it serves under /api: `GET /me/`, `GET /me/workspaces`, and each workspace's API under
-`/accounts/{account}/workspaces/{workspace}/`, forwarded to a real server once the key has been checked. It refuses what
-Prefect Cloud refuses: another key (401), a workspace that the key does not see (403), on the free plan work pools that
-are not managed (403, in the words that Prefect's client looks for), and the server's own `/admin` routes (404).
+`/accounts/{account}/workspaces/{workspace}/`, forwarded to a real server once the key has been
+checked. It refuses what Prefect Cloud refuses: another key (401), a workspace that the key does not
+see (403), on the free plan work pools that are not managed (403, in the words that Prefect's client
+looks for), and the server's own `/admin` routes (404).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ HOP_BY_HOP = {
 class Recorder(LoopbackServer):
     """Forwards everything to a real server and keeps each request's path and headers.
 
-    With `down` set it drops every connection without an answer, as a server that has stopped does; after
+    With `down` set it drops every connection without an answer, as a stopped server does; after
     `down_after` more requests it sets it itself.
     """
 
@@ -52,7 +53,7 @@ class Recorder(LoopbackServer):
                     return
                 recorder.respond(self, body)
 
-            do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = handle_any  # noqa: N815  names of http.server
+            do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = handle_any  # noqa: N815
 
         super().__init__(Handler)
 

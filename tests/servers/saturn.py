@@ -1,9 +1,9 @@
-"""A stand-in for Saturn Cloud's API as it is today, which starts a deployment from its recipe alone.
+"""A stand-in for Saturn Cloud's API of today, which starts a deployment from its recipe alone.
 
-It refuses what Saturn refuses: a wrong token (401), a recipe that saturn-api's models do not take or that has fields
-they do not know (400), an image, an instance type or a secret that the account does not have (400), an unknown resource
-(404). A deployment that is started runs in an empty folder, in a machine's own environment: of this project's checkout
-it sees nothing.
+It refuses what Saturn refuses: a wrong token (401), a recipe that saturn-api's models do not take
+or that has fields they do not know (400), an image, an instance type or a secret that the account
+does not have (400), an unknown resource (404). A deployment that is started runs in an empty
+folder, in a machine's own environment: it sees nothing of this project's checkout.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class SaturnCloud(LoopbackServer):
         token: The one token that it takes.
         secrets: The account's secrets, by name.
         machine: A folder for deployments to run in, one folder each.
-        environment: What a machine of Saturn's has in its environment, with `python` and `pip` on PATH.
+        environment: What a machine of Saturn's has in its environment, with `python` and `pip` on
+            PATH.
     """
 
     def __init__(
