@@ -12,10 +12,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-# Makes the terminal the command's own, so that Ctrl-C reaches it and `getpass` finds it.
+# Makes the terminal the command's own, so that Ctrl-C reaches it and `getpass` finds it. NOFLSH, as
+# Ctrl-C may otherwise discard what the command says about it.
 ADOPT = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+settings = termios.tcgetattr(0)
+settings[3] |= termios.NOFLSH
+termios.tcsetattr(0, termios.TCSANOW, settings)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
 
@@ -67,6 +71,8 @@ class Terminal:
     def type(self, text: str) -> None:
         """Type a line, or, where it ends in a control character, just that."""
         line = text if text and ord(text[-1]) < 32 else f"{text}\n"
+        if line == "\x03":  # between the question and its reading Python holds it until Enter
+            time.sleep(0.5)
         os.write(self._terminal, line.encode())
 
     def end(self) -> int:
