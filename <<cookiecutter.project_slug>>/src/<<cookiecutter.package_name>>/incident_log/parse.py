@@ -138,7 +138,7 @@ def _parse_piece(piece: bytes) -> pa.Table:
     names = next(csv.reader(str(piece[:65_536], "utf-8-sig", "replace").strip().splitlines()), [])
     if wrong := [name for name in COLUMNS if names.count(name) != 1]:
         raise InputError(f"its header must name {wrong[0]} once; it begins with {piece[:30]!r}")
-    read, split = ReadOptions(use_threads=False), ParseOptions(newlines_in_values=b'"' in piece)
+    read, split = ReadOptions(block_size=4_000_000), ParseOptions(newlines_in_values=b'"' in piece)
     convert = ConvertOptions(null_values=["?", ""], strings_can_be_null=True)
     convert.include_columns, convert.column_types = COLUMNS, dict.fromkeys(COLUMNS, pa.string())
     return read_csv(pa.BufferReader(piece), read, split, convert)
