@@ -97,7 +97,7 @@ def run_backfill(
         log.info("no rows closed %s: no trial", gap.period)
     counts = f"{made} evaluated, {len(found) - made} evaluated before, {len(empty)} empty"
     log.info("windows: %s", counts)
-    return trials[found[-1]] if found else None
+    return _find_latest(trials, found[-1]) if found else None
 
 
 def split(period: Selection, every: timedelta) -> list[Selection]:
@@ -187,6 +187,18 @@ def _evaluate(
         return cast(R, []) if function is read_history else function(*args, **kwargs)
 
     return evaluate_batch(batch, window, flow_name, step, ids)
+
+
+def _find_latest(trials: Mapping[str, Trial], trial_id: str) -> Trial:
+    """The trial of a window that counts, given one of them."""
+    first = trials[trial_id]
+    same = [
+        each
+        for each in trials.values()
+        if (each.flow, each.model, each.window) == (first.flow, first.model, first.window)
+        and each.scoring == first.scoring
+    ]
+    return max(same, key=lambda each: each.created_at)
 
 
 def _join(windows: Iterable[Selection]) -> list[Selection]:
