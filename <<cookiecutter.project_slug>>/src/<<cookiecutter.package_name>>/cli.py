@@ -34,10 +34,8 @@ def cli() -> None:
 @click.option("--trials", metavar="DIR-or-URL", help="Where to keep the trial.  [default: trials/]")
 def evaluate(
     data: str | None,
-    batch_size: str | None,
-    all_rows: bool,
     trials: str | None,
-    **options: Any,  # noqa: ANN401  as make_selection takes them
+    **options: Any,  # noqa: ANN401  as _read_options takes them
 ) -> int:
     """Evaluate the model here and now, without Prefect.
 
@@ -48,15 +46,51 @@ def evaluate(
     from .pipeline import run_trial
 
     settings = load_settings(trials=trials)
-    if all_rows and batch_size is not None:
-        raise InputError("batch_size: --all was given as well; give one or the other")
-    if all_rows or batch_size is not None:
-        options["batch_size"] = batch_size
-    selection = make_selection(data or settings.data, **options)
+    selection = make_selection(data or settings.data, **_read_options(**options))
     trial = run_trial(selection)
     if trial is None:
         return 0
     click.echo(json.dumps(trial.to_json(), indent=2, allow_nan=False))
+    return WORSE if trial.is_worse else 0
+
+
+@cli.command()
+@click.option("--from", "start", metavar="TIME", required=True, help="Where the first one begins.")
+@click.option("--to", "end", metavar="TIME", required=True, help="Where the last one ends (UTC).")
+@click.option("--every", metavar="SPAN", default="7d", show_default=True, help="Its length.")
+@click.option("--data", help="What to read, as data.py understands it.  [default: DATA_URL]")
+@click.option("--batch-size", metavar="N", help="How many rows to draw.  [default: 1000]")
+@click.option("--all", "all_rows", is_flag=True, help="Take all rows.")
+@click.option("--seed", metavar="N", help="Draw the same rows each time.")
+@click.option("--again", is_flag=True, help="Evaluate all anew; the latest trial counts.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
+@click.option("--trials", metavar="DIR-or-URL", help="Where to keep them.  [default: trials/]")
+def backfill(
+    start: str,
+    end: str,
+    every: str,
+    data: str | None,
+    trials: str | None,
+    again: bool,
+    jobs: int,
+    **options: Any,  # noqa: ANN401  as _read_options takes them
+) -> int:
+    """Make a trial for each past window that has none yet.
+
+    Safe to interrupt and to repeat. Prints the latest result and verdict. Exits with 3 if the model
+    is worse.
+    """
+    from .backfill import run_backfill
+    from .evaluation.selection import make_selection, parse_span, parse_time
+
+    settings, span = load_settings(trials=trials), parse_span("every", every)
+    options = _read_options(**options, closed_from=parse_time("from", start))
+    period = make_selection(data or settings.data, **options, closed_to=parse_time("to", end))
+    trial = run_backfill(period, span, again=again, jobs=jobs)
+    if trial is None:
+        return 0
+    click.echo(trial.sentence)
+    click.echo(trial.verdict)
     return WORSE if trial.is_worse else 0
 
 
@@ -160,6 +194,13 @@ def worker() -> None:
 
 
 <% endif %>
+def _read_options(batch_size: str | None, all_rows: bool, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The options as make_selection takes them."""
+    if all_rows and batch_size is not None:
+        raise InputError("batch_size: --all was given as well; give one or the other")
+    return {**options, "batch_size": batch_size} if all_rows or batch_size is not None else options
+
+
 def main() -> NoReturn:
     """Run a command; exit with 0 when done, 2 on bad input or configuration, 1 on anything else."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)

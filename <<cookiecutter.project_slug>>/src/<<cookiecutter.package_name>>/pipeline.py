@@ -8,7 +8,7 @@ is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import pandas as pd
@@ -51,7 +51,11 @@ def read_history() -> list[Trial]:
 
 
 def evaluate_batch(
-    batch: pd.DataFrame, selection: Selection, flow_name: str, step: Step = call
+    batch: pd.DataFrame,
+    selection: Selection,
+    flow_name: str,
+    step: Step = call,
+    ids: Mapping[str, str] | None = None,
 ) -> list[Trial]:
     """Evaluate the model, and its challengers, on a batch.
 
@@ -60,6 +64,7 @@ def evaluate_batch(
         selection: What was asked for.
         flow_name: The flow's name. Only trials of one flow are compared.
         step: Runs each step.
+        ids: Of the trials, by model; a model without one gets a new one.
 
     Returns:
         The trial of the model, then those of its challengers. They are not kept yet.
@@ -67,7 +72,8 @@ def evaluate_batch(
     actuals = step(get_target, batch)
 
     def evaluate(name: str, preds: Any, *compared: Any) -> Trial:  # noqa: ANN401  of a step
-        trial_id, history = step(get_trial_id), step(read_history)
+        trial_id = (ids or {}).get(name) or step(get_trial_id)
+        history = step(read_history)
         metrics = {
             metric: step(evaluate_model, actuals, preds, metric, batch, SCORING)
             for metric in SCORING.metrics

@@ -73,7 +73,7 @@ class Selection:
         closed = frame[closed_at]
         wanted = closed.notna()
         if self.window:
-            closed = _as_utc(closed)
+            closed = as_utc(closed)
             if self.closed_from is not None:
                 wanted &= closed >= self.closed_from
             if self.closed_to is not None:
@@ -114,7 +114,7 @@ def make_selection(
     Raises:
         InputError: It names the argument that is not valid.
     """
-    start, end = _time("closed_from", closed_from), _time("closed_to", closed_to)
+    start, end = parse_time("closed_from", closed_from), parse_time("closed_to", closed_to)
     if closed_last is not None:
         if start or end:
             raise InputError(
@@ -153,8 +153,12 @@ def parse_span(name: str, text: str) -> timedelta:
     return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
-def _as_utc(times: pd.Series[pd.Timestamp]) -> pd.Series[pd.Timestamp]:
-    """The times in UTC, without a zone."""
+def as_utc(times: pd.Series[pd.Timestamp]) -> pd.Series[pd.Timestamp]:
+    """Convert closing times to UTC, without a zone.
+
+    Raises:
+        InputError: They are not times.
+    """
     if pd.api.types.is_datetime64_dtype(times.dtype):
         return times
     if pd.api.types.is_numeric_dtype(times.dtype):
@@ -176,7 +180,15 @@ def _whole_number(name: str, value: object, at_least: int) -> int:
     return int(text)
 
 
-def _time(name: str, value: object) -> datetime | None:
+def parse_time(name: str, value: object) -> datetime | None:
+    """Read a time as ISO 8601 text; UTC if it has no zone.
+
+    Returns:
+        The time in UTC, without a zone; None for None.
+
+    Raises:
+        InputError: It names `name` and shows a valid time.
+    """
     if value is None:
         return None
     try:

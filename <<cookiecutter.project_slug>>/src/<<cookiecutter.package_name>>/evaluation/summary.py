@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import uuid
@@ -31,6 +32,33 @@ log = logging.getLogger(__name__)
 def get_trial_id() -> str:
     """Make a unique identifier for a trial."""
     return str(uuid.uuid4())
+
+
+def derive_trial_id(
+    model: str,
+    selection: Selection,
+    source: Any,  # noqa: ANN401  what data.py says
+    scoring: Scoring,
+    flow_name: str,
+) -> str:
+    """Derive the identifier of a trial from what it evaluates: the same gives the same one.
+
+    Args:
+        model: The model's name.
+        selection: What was asked for.
+        source: From `describe_source`. If it holds a `sha256`, only that counts.
+        scoring: What is measured.
+        flow_name: The flow's name.
+    """
+    content = source.get("sha256") if isinstance(source, Mapping) else None
+    asked = {name: getattr(selection, name) for name in SELECTION}
+    what = [flow_name, model, _describe(scoring), asked, selection.window, content or source]
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(what, sort_keys=True, default=str)))
+
+
+def describe_source(input_df: pd.DataFrame, selection: Selection) -> Any:  # noqa: ANN401  JSON
+    """What was read, without secrets, as a trial keeps it."""
+    return _redact(input_df.attrs.get("source", {"data": selection.data}))
 
 
 def get_trial_summary(
@@ -74,7 +102,7 @@ def get_trial_summary(
         created_at=now.replace("+00:00", "Z"),
         flow=flow_name,
         model=model,
-        source=_redact(input_df.attrs.get("source", {"data": selection.data})),
+        source=describe_source(input_df, selection),
         selection={name: getattr(selection, name) for name in SELECTION},
         window=selection.window,
         scoring=_describe(scoring),
