@@ -49,6 +49,12 @@ def kept(project: Project) -> dict[str, dict[str, object]]:
     return {path.name: {**json.loads(path.read_text()), "created_at": None} for path in files}
 
 
+def running(project: Project) -> list[str]:
+    """The processes of the project's Python, by their numbers."""
+    lines = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
+    return [line.split()[0] for line in lines.stdout.splitlines() if str(project.path) in line]
+
+
 def start(project: Project, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [project.command, *arguments],
@@ -67,6 +73,7 @@ def test_one_that_is_killed_midway_goes_on_and_ends_as_if_nothing_had_happened(
     with start(project, *arguments) as process:
         wait_until(lambda: len(kept(project)) >= 3, "three trials", 120)
         process.send_signal(signal.SIGKILL)
+    wait_until(lambda: not running(project), "its processes to end", 60)
     before = kept(project)
     assert 3 <= len(before) < 60
     result = project.run(project.command, *arguments)

@@ -31,6 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 MODELS = (MODEL_NAME, *CHALLENGERS)
 MAX_WINDOWS = 10_000
+IDLE_SECONDS = 10
 AHEAD = 8  # windows for each process that are drawn before the first of them is kept
 log = logging.getLogger(__name__)
 
@@ -173,7 +174,8 @@ def _evaluate_all(
 ) -> Iterator[list[Trial]]:
     """Evaluate windows in order, some at a time."""
     at_once = 1 if jobs == 1 else AHEAD * jobs
-    with Parallel(jobs, max_nbytes=None) as parallel:  # a memory-mapped batch could not be changed
+    # A memory-mapped batch could not be changed. Processes end soon when this one is killed.
+    with Parallel(jobs, max_nbytes=None, idle_worker_timeout=IDLE_SECONDS) as parallel:
         while some := list(islice(work, at_once)):
             yield from parallel(delayed(_evaluate)(*each) for each in some)
 
