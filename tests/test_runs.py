@@ -17,7 +17,8 @@ from slow import SlowLog
 from terminal import Terminal
 
 STEPS = """get_trial_id get_ticket_data_batch get_target predict evaluate_model-MAE
-evaluate_model-MedAE evaluate_model-MSE evaluate_model-R2 get_trial_summary write_trial_summary"""
+evaluate_model-MedAE evaluate_model-MSE evaluate_model-R2 read_history
+get_trial_summary write_trial_summary"""
 
 
 @pytest.mark.usefixtures("worker")

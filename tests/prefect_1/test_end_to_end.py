@@ -16,7 +16,7 @@ from servers.saturn_1 import IMAGE, LABELS
 from site_1 import FLOW, KEY, PROJECT, QUICK, TOKEN, Site, wait_until
 
 STEPS = ["read_parameters", "get_trial_id", "get_ticket_data_batch", "get_target", "predict"]
-STEPS += [*["evaluate_model"] * 4, "get_trial_summary", "write_trial_summary"]
+STEPS += [*["evaluate_model"] * 4, "read_history", "get_trial_summary", "write_trial_summary"]
 
 
 def test_from_the_log_in_to_the_trial(any_site: Site) -> None:
