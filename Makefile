@@ -10,7 +10,7 @@ TESTS ?=
 SEED ?=
 LOG ?=
 
-.PHONY: demo test lint lock bench
+.PHONY: demo test lint lock bench bench-gate
 demo: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/demo.py --into "$$DEMO_DIR" --data "$$DATA" --keep "$$KEEP"
 
@@ -28,6 +28,10 @@ bench: $(VENV)/.installed
 	@test -f "$(SEED)" -a -f "$(LOG)" || \
 	  { echo "make bench SEED=the original document (Markdown) LOG=the event log (zip)" >&2; exit 2; }
 	@$(BIN)/python tools/bench/run.py --seed-document "$(SEED)" --log "$(LOG)"
+
+bench-gate: $(VENV)/.installed
+	@test -f "$(LOG)" || { echo "make bench-gate LOG=the event log (zip)" >&2; exit 2; }
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/bench/gate.py --log "$(LOG)"
 
 $(VENV)/.installed: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
