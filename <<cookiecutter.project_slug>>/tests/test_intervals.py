@@ -266,6 +266,13 @@ ODD = {
     "shares": (LOG_LOSS, CLASSES, np.stack([SHARES, 1 - SHARES], axis=1), np.full((40, 2), 0.5)),
     "one row of a class": (AUC, np.array(["yes"] + ["no"] * 39, dtype=object), SHARES, SHARES),
     "huge": (MSE, SHARES, SHARES + 1e200, SHARES),
+    "a huge guess": (MSE, SHARES, SHARES + 1, SHARES + 1e200),
+    "a huge number": (
+        Metric(lambda y, p: math.inf if (y == p).all() else 1),
+        SHARES,
+        ZERO[:40],
+        SHARES,
+    ),
     "an infinite loss": (Metric.mean(lambda y, p: 1 / (y - p)), SHARES, SHARES, SHARES),
     "a nan": (Metric(lambda *_: math.nan), SHARES, SHARES, SHARES),
     "bias": (BIAS, SHARES, SHARES[::-1], SHARES + 1),
@@ -294,14 +301,16 @@ def test_odd_batches_give_strict_json_and_no_warning(case):
         ("R2 of one row", "value interval baseline relative log_error log_relative"),
         ("a nan", "value interval baseline relative log_error log_relative"),
         ("an infinite loss", "value interval baseline relative log_error log_relative"),
+        ("a huge guess", "baseline baseline_interval relative relative_interval log_relative"),
+        ("a huge number", "baseline baseline_interval relative relative_interval log_relative"),
         ("more than half perfect", "interval relative log_error"),
     ],
 )
 def test_what_is_undefined_is_null_and_nothing_else(case, undefined):
     measured = asdict(measure(*ODD[case]))
     assert [name for name in undefined.split() if measured[name] is not None] == []
-    if "value" not in undefined:
-        assert None not in (measured["value"], measured["baseline"])
+    for name in ("value", "baseline"):
+        assert (measured[name] is None) is (name in undefined.split())
 
 
 def test_resamples_that_do_not_vary_do_not_matter():

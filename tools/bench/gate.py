@@ -1,7 +1,7 @@
-"""Measure on UCI's log how well intervals and gate work (`make bench-gate LOG=...`). Prints Markdown.
+"""Measure on UCI's log how well intervals and the gate work (`make bench-gate LOG=...`).
 
-What is measured is the code that a generated project ships, in the environment of such a project. It
-takes some minutes.
+What is measured is the code of a generated project, in its environment. It takes some minutes, and
+prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         print("Making a project ...", file=sys.stderr)
         project = Path(cookiecutter(str(ROOT), no_input=True, output_dir=folder))
-        setup = ["make", "--silent", "-C", project, "setup", f"PYTHON={sys.executable}"]
+        setup = ("make", "--silent", "-C", project, "setup", f"PYTHON={sys.executable}")
         subprocess.run(setup, check=True, stdout=sys.stderr)
         tables = Path(__file__).with_name("gate_tables.py")
-        subprocess.run([project / ".venv/bin/python", tables, PACKAGE, log], check=True)
+        subprocess.run((project / ".venv/bin/python", tables, PACKAGE, log), check=True)
 
 
 if __name__ == "__main__":

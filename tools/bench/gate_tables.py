@@ -21,8 +21,8 @@ evaluation = {
     name: importlib.import_module(f"{package}.evaluation.{name}")
     for name in ("gate", "intervals", "scoring")
 }
-Gate, Point, judge = (getattr(evaluation["gate"], name) for name in ("Gate", "Point", "judge"))
-measure, difference = (evaluation["intervals"].measure, evaluation["intervals"].difference)
+Point, judge = evaluation["gate"].Point, evaluation["gate"].judge
+measure, difference = evaluation["intervals"].measure, evaluation["intervals"].difference
 scoring = evaluation["scoring"]
 predict = importlib.import_module(f"{package}.model").predict
 
@@ -124,7 +124,7 @@ def on_the_error_itself(point):
 
 
 def our_rule(pool, changed, draws):
-    """For each history and trial whether it is called worse, unchanged and changed from CHANGE on."""
+    """Which trials are called worse; and the verdicts of five trials that are changed."""
     unchanged = np.zeros((HISTORIES, TRIALS), dtype=bool)
     later = {name: np.zeros((HISTORIES, 5), dtype=object) for name in changed}
     for history, indices in enumerate(draws):
@@ -224,8 +224,8 @@ def change_world(cases, random):
         weights = tail_weights(tickets)
         worlds = {
             "hard tickets oversampled, MAE +30 %": (tickets, weights),
-            "all times × 1.3": (replace(tickets, actual=1.3 * tickets.actual), None),
-            "all times × 0.7": (replace(tickets, actual=0.7 * tickets.actual), None),
+            "all times x 1.3": (replace(tickets, actual=1.3 * tickets.actual), None),
+            "all times x 0.7": (replace(tickets, actual=0.7 * tickets.actual), None),
         }
         changed = {
             world: measure_windows(others, size, 1000, random, weights)
@@ -359,7 +359,7 @@ first_event = Tickets.of(rows.drop_duplicates("number"), "default")
 all_events = Tickets.of(rows[rows["held_out"]], "learned")
 random = np.random.default_rng(0)
 
-print("False alarms per 1,000 trials; % found within 5 trials if errors grow × 1.1 / 1.2 / 1.5\n")
+print("False alarms per 1,000 trials; % found within 5 trials if errors grow x 1.1 / 1.2 / 1.5\n")
 cases = {
     "default model, first event, 1,000 tickets": (first_event, 1000),
     "learned model, all events, 1,000 tickets": (all_events, 1000),

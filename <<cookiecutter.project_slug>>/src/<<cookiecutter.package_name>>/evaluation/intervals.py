@@ -209,8 +209,9 @@ class _Estimate:
 
     @property
     def error(self) -> float:
-        """The signed distance from the best value; nan if it is 0."""
-        return np.float64(self.value - self.best) or math.nan
+        """The signed distance from the best value; nan if it is 0, or not finite."""
+        error = self.value - self.best
+        return np.float64(error) if error and math.isfinite(error) else math.nan
 
     @property
     def changes(self) -> Array:
@@ -238,7 +239,7 @@ def _estimate(
         ends = partial(bootstrap_t, losses - best, rows) if bootstraps else None
         return _Estimate(best, left_out, float(losses.mean()), ends, is_signed)
     value = _number(function, actual, predicted, level)
-    if rows.count < MIN_GROUPS or math.isnan(value):
+    if rows.count < MIN_GROUPS or not math.isfinite(value):
         return _Estimate(best, np.full(rows.parts, math.nan), value)
     if _is_sklearns("median_absolute_error", function, predicted):
         errors = np.abs(actual - predicted)
@@ -264,7 +265,7 @@ def _number(
     if not isinstance(result, Real):
         problem = f"{_name(function)} returned {type(result).__name__}, not a number"
         raise InputError(f"metrics.py: {problem}; return a float")
-    return float(result) if math.isfinite(result) else math.nan
+    return float(result)
 
 
 def _losses(
