@@ -11,7 +11,7 @@ SEED ?=
 LOG ?=
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 
-.PHONY: demo test lint lock bench
+.PHONY: demo test lint lock bench bench-gate
 demo: $(VENV)/.installed
 	@$(RUN) tools/demo.py --into "$$DEMO_DIR" --data "$$DATA" --keep "$$KEEP"
 
@@ -29,6 +29,10 @@ bench: $(VENV)/.installed
 	@test -f "$(SEED)" -a -f "$(LOG)" || \
 	  { echo "make bench SEED=the original document (Markdown) LOG=the event log (zip)" >&2; exit 2; }
 	@$(BIN)/python tools/bench/run.py --seed-document "$(SEED)" --log "$(LOG)"
+
+bench-gate: $(VENV)/.installed
+	@test -f "$(LOG)" || { echo "make bench-gate LOG=the event log (zip)" >&2; exit 2; }
+	@$(RUN) tools/bench/gate.py --log "$(LOG)"
 
 # Tested with Python 3.11 to 3.14. A newer one is tried; in place of an older one uv, where it is on PATH, finds or brings one.
 $(VENV)/.installed: requirements-dev.txt

@@ -123,8 +123,20 @@ def test_one_trial_that_stands_out_is_not_enough(quiet):
     assert "although this trial stands out" in judge(once[:39]).sentence("MAE", "9 rows")
     twice = change(quiet, 38, relative=2)
     assert names(twice)[38:] == ["as before", "worse"]
-    again = [*once[:39], *change(once, 39, relative=2)[39:]]
-    assert names(again)[38:] == ["as before", "worse"]
+    assert names(change(twice, 39, relative=0.5))[38:] == ["as before", "as before"]
+    over = change(change(quiet, 37, relative=2), 39, relative=0.5)
+    assert names(over)[37:] == ["as before", "worse", "as before"]
+
+
+def test_trials_before_the_latest_ones_do_not_count(quiet):
+    points = [
+        replace(point, verdict="worse" if index == 30 else "as before")
+        if index not in (29, 30, 35)
+        else replace(point, log_relative=0.0, verdict="worse" if index == 30 else None)
+        for index, point in enumerate(quiet[:36])
+    ]
+    verdict = judge(points)
+    assert (verdict.name, verdict.standing_out) == ("as before", (quiet[35].time,))
 
 
 def test_only_what_is_larger_stands_out(quiet):
@@ -187,6 +199,7 @@ def test_small_trials_are_not_judged_and_not_compared_with(quiet):
     assert verdict.sentence("MAE", "19 tickets") == said
     assert judge([replace(point, groups=19) for point in quiet[:30]] + quiet[30:]).found == 10
     assert judge(small, Gate(min_groups=19)).name == "as before"
+    assert judge([replace(point, groups=20) for point in quiet]).name == "as before"
 
 
 @pytest.mark.parametrize("name", ["log_error", "log_error_se", "log_relative", "log_relative_se"])
@@ -234,6 +247,32 @@ def test_uncertain_trials_weigh_less_and_stand_out_less(quiet):
     assert judge(wild).level == pytest.approx(0.5, rel=0.01)
     uncertain = [replace(p, log_relative_se=0.3) for p in change(quiet, 38, relative=1.25)[38:]]
     assert judge([*quiet[:38], *uncertain]).name == "as before"
+
+
+def test_the_bound_of_trials_that_vary_as_they_say():
+    level, se, count = math.log(0.5), 0.02, 10
+    points = [Point(f"2026-01-{day:02}", 20, 0.0, se, level, se) for day in range(1, 16)]
+    verdict = judge(points)
+    assert (verdict.name, verdict.found) == ("as before", count)
+    z = 2 * (1 + (2**2 + 1) / (4 * count - 4))
+    assert 2.27 < z < 2.33  # Student's t with 9 degrees of freedom: 2.32
+    expected = level + math.log(1.05) + z * math.sqrt(se**2 + se**2 / count)
+    assert math.log(verdict.bound) == pytest.approx(expected)
+
+
+def test_trials_that_claim_to_be_certain_are_not_taken_at_their_word():
+    points = [Point(f"2026-01-{day:02}", 20, 0.0, 0.0, 0.0, 0.0) for day in range(1, 16)]
+    assert judge(points).bound == pytest.approx(
+        1.05 * math.exp(2.28 * 0.005 * math.sqrt(1.1)), 1e-4
+    )
+    assert "worse" not in names(change(points, 13, relative=1.055))
+
+
+def test_a_data_change_must_be_certain(quiet):
+    changed = change(quiet, 38, error=1.5)
+    assert judge(changed).name == "data changed"
+    uncertain = [replace(point, log_error_se=0.5) for point in changed[38:]]
+    assert judge([*changed[:38], *uncertain]).name == "as before"
 
 
 def test_trials_that_vary_more_than_they_say_raise_the_bound():

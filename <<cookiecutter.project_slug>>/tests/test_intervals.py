@@ -23,6 +23,7 @@ from << cookiecutter.package_name >>.evaluation.intervals import (
     difference,
     measure,
 )
+from << cookiecutter.package_name >>.evaluation.resampling import jackknife
 from << cookiecutter.package_name >>.evaluation.scoring import (
     Metric,
     absolute_error,
@@ -51,7 +52,7 @@ def make_errors(random, *, shared=0.7, own=0.5):
     )
 
 
-def count_hits(truth, interval):
+def holds(truth, interval):
     return interval[0] <= truth <= interval[1]
 
 
@@ -62,11 +63,14 @@ TRUE = {"MAE": math.exp(VARIANCE / 2), "RMSE": math.exp(VARIANCE), "MedAE": 1.0}
 @pytest.mark.parametrize(("name", "metric"), [("MAE", MAE), ("RMSE", RMSE), ("MedAE", MEDAE)])
 def test_95_of_100_intervals_hold_the_true_value_if_groups_are_known(name, metric):
     random = np.random.default_rng(1)
-    by_group, by_row = [], []
-    for _ in range(200):
-        errors = make_errors(random)
-        by_group.append(count_hits(TRUE[name], measure(metric, errors, ZERO, None, CODES).interval))
-        by_row.append(count_hits(TRUE[name], measure(metric, errors, ZERO).interval))
+    batches = [make_errors(random) for _ in range(200)]
+    by_group, by_row = (
+        [
+            holds(TRUE[name], measure(metric, errors, ZERO, None, codes).interval)
+            for errors in batches
+        ]
+        for codes in (CODES, None)
+    )
     assert 0.88 <= np.mean(by_group) <= 0.985
     assert np.mean(by_row) < 0.83  # or the bound above would not tell them apart
 
@@ -79,10 +83,10 @@ def test_95_of_100_intervals_of_the_comparison_with_a_guess_hold_the_true_value(
         errors = make_errors(random)
         guess = errors * np.repeat(random.lognormal(0, 0.3, GROUPS), SIZE)
         measured = measure(MAE, ZERO, errors, guess, CODES)
-        ratios.append(count_hits(TRUE["MAE"] / true_guess, measured.relative_interval))
-        guesses.append(count_hits(true_guess, measured.baseline_interval))
+        ratios.append(holds(TRUE["MAE"] / true_guess, measured.relative_interval))
+        guesses.append(holds(true_guess, measured.baseline_interval))
         change = difference(MAE, ZERO, errors, guess, CODES)
-        differences.append(count_hits(true_guess - TRUE["MAE"], change.interval))
+        differences.append(holds(true_guess - TRUE["MAE"], change.interval))
     for hits in (ratios, guesses, differences):
         assert 0.88 <= np.mean(hits) <= 0.985
 
@@ -98,6 +102,37 @@ def test_95_of_100_standard_errors_are_right():
         assert 0.85 < stated / spread < 1.15
 
 
+def test_long_tails_are_held_more_often_by_the_interval_of_a_mean():
+    random = np.random.default_rng(6)
+    mean, any_other = [], []
+    same = Metric(lambda actual, predicted: abs(actual - predicted).mean())
+    for _ in range(300):
+        errors = random.lognormal(0, 2, 40)
+        mean.append(holds(math.exp(2), measure(MAE, errors, ZERO[:40]).interval))
+        any_other.append(holds(math.exp(2), measure(same, errors, ZERO[:40]).interval))
+    assert np.mean(mean) > np.mean(any_other) + 0.04
+
+
+def test_the_jackknife_of_ten_parts():
+    changes = np.array([0.9, 1.1, 1.2, 0.8, 1.0, 1.05, 0.95, 1.3, 0.7, 1.02])
+    se = math.sqrt(9 / 10 * (np.log(changes) ** 2).sum())
+    ends, found = jackknife(changes)
+    assert found == pytest.approx(se)
+    # 2.262 is the quantile of Student's t for 9 degrees of freedom.
+    assert ends == pytest.approx(np.exp([-2.262 * se, 2.262 * se]), rel=0.01)
+    assert all(math.isnan(end) for end in jackknife(changes[:9])[0])
+    changes[3] = 0.0  # an error that all comes from one part
+    se = math.sqrt(9 / 10 * ((changes - 1) ** 2).sum())
+    ends, found = jackknife(changes)
+    assert found == pytest.approx(se)
+    assert ends == pytest.approx(np.exp([-2.262 * se, 2.262 * se]), rel=0.01)
+    changes[3] = -0.5  # without one part the error is on the other side
+    se = math.sqrt(9 / 10 * ((changes - 1) ** 2).sum())
+    ends, found = jackknife(changes)
+    assert math.isnan(found)
+    assert ends == pytest.approx([1 - 2.262 * se, 1 + 2.262 * se], rel=0.01)
+
+
 def test_few_rows_that_are_wrong_have_an_honest_interval():
     random = np.random.default_rng(4)
     hits = []
@@ -105,7 +140,7 @@ def test_few_rows_that_are_wrong_have_an_honest_interval():
         wrong = random.random(1000) < 0.005
         if wrong.any():
             interval = measure(HITS, np.zeros(1000), wrong).interval
-            hits.append(count_hits(0.995, interval))
+            hits.append(holds(0.995, interval))
             assert interval[1] <= 1
     assert np.mean(hits) > 0.9
 
@@ -140,7 +175,9 @@ def test_what_is_measured(batch):
 @pytest.mark.parametrize("metric", [MAE, MSE, MEDAE, RMSE, R2])
 def test_the_same_batch_and_seed_give_the_same(batch, metric):
     actual, predicted, groups = batch
-    first, second = (measure(metric, actual, predicted, actual, groups, 7) for _ in range(2))
+    first, _, second = (
+        measure(metric, actual, predicted, None, groups, seed) for seed in (7, 8, 7)
+    )
     assert first == second
     assert first.interval is not None
     default = measure(metric, actual, predicted, None, groups)
@@ -169,6 +206,7 @@ def test_the_better_a_metric_the_higher_it_may_be(batch):
     assert measured.interval[0] < measured.value < measured.interval[1] < 1
     mse = measure(MSE, actual, predicted, np.ones(300), groups)
     assert measured.relative == pytest.approx(mse.relative)
+    assert measured.log_error == pytest.approx(math.log(1 - measured.value))
     hits = measure(HITS, actual > 1, predicted > 1, None, groups)
     accuracy = measure(ACCURACY, actual > 1, predicted > 1, None, groups)
     assert hits.value == accuracy.value
@@ -189,14 +227,24 @@ def test_codes_may_have_gaps(batch):
     assert gaps == measure(MAE, actual, predicted, None, groups)
 
 
-def test_a_batch_of_one_sign_and_one_of_both(batch):
+def test_errors_on_both_sides_of_the_best_value_have_an_interval_of_their_own(batch):
     actual, predicted, groups = batch
-    measured = measure(BIAS, actual, predicted, None, groups)
-    centered = measure(BIAS, actual, predicted - measured.value + 1e-6, None, groups)
-    assert centered.interval[0] < 0 < centered.interval[1]
-    assert centered.log_error_se is None
-    above = measure(BIAS, actual, actual + abs(predicted), None, groups)
-    assert 0 < above.interval[0] < above.value < above.interval[1]
+    measured = measure(BIAS, actual, predicted + 0.1, actual + 1, groups)
+    low, high = measured.interval
+    assert (low + high) / 2 == pytest.approx(measured.value)  # not on a logarithmic scale
+    assert (measured.log_error_se, measured.log_relative_se) == (None, None)
+    sums = np.bincount(groups, predicted + 0.1 - actual)
+    assert high - low == pytest.approx(2 * 2.01 * sums.std() * 10 / 300, rel=0.2)
+    one_side = measure(BIAS, actual, actual + abs(predicted), None, groups)
+    assert one_side.interval == measure(MAE, actual, actual + abs(predicted), None, groups).interval
+
+
+def test_the_interval_of_a_median_has_the_ranks_that_it_should_have():
+    errors = np.random.default_rng(8).permutation(np.arange(1.0, 402.0))
+    interval = measure(MEDAE, errors, np.zeros(401)).interval
+    assert interval == pytest.approx((201 - 1.97 * 10, 201 + 1.97 * 10), abs=1.1)
+    twice = measure(MEDAE, np.repeat(errors, 2), np.zeros(802), None, np.repeat(np.arange(401), 2))
+    assert twice.interval == pytest.approx(interval, abs=1.1)
 
 
 CLASSES = np.array(["no", "yes"] * 20, dtype=object)
@@ -218,6 +266,13 @@ ODD = {
     "shares": (LOG_LOSS, CLASSES, np.stack([SHARES, 1 - SHARES], axis=1), np.full((40, 2), 0.5)),
     "one row of a class": (AUC, np.array(["yes"] + ["no"] * 39, dtype=object), SHARES, SHARES),
     "huge": (MSE, SHARES, SHARES + 1e200, SHARES),
+    "a huge guess": (MSE, SHARES, SHARES + 1, SHARES + 1e200),
+    "a huge number": (
+        Metric(lambda y, p: math.inf if (y == p).all() else 1),
+        SHARES,
+        ZERO[:40],
+        SHARES,
+    ),
     "an infinite loss": (Metric.mean(lambda y, p: 1 / (y - p)), SHARES, SHARES, SHARES),
     "a nan": (Metric(lambda *_: math.nan), SHARES, SHARES, SHARES),
     "bias": (BIAS, SHARES, SHARES[::-1], SHARES + 1),
@@ -246,14 +301,22 @@ def test_odd_batches_give_strict_json_and_no_warning(case):
         ("R2 of one row", "value interval baseline relative log_error log_relative"),
         ("a nan", "value interval baseline relative log_error log_relative"),
         ("an infinite loss", "value interval baseline relative log_error log_relative"),
+        ("a huge guess", "baseline baseline_interval relative relative_interval log_relative"),
+        ("a huge number", "baseline baseline_interval relative relative_interval log_relative"),
         ("more than half perfect", "interval relative log_error"),
     ],
 )
 def test_what_is_undefined_is_null_and_nothing_else(case, undefined):
     measured = asdict(measure(*ODD[case]))
     assert [name for name in undefined.split() if measured[name] is not None] == []
-    if "value" not in undefined:
-        assert None not in (measured["value"], measured["baseline"])
+    for name in ("value", "baseline"):
+        assert (measured[name] is None) is (name in undefined.split())
+
+
+def test_resamples_that_do_not_vary_do_not_matter():
+    errors = np.r_[np.full(11, 0.7), 1.4]
+    low, high = measure(MAE, errors, np.zeros(12)).interval
+    assert 0.6 < low < errors.mean() < high < 1
 
 
 def test_equal_errors_are_certain():
@@ -274,11 +337,28 @@ def test_why_a_metric_is_undefined_is_said_once(caplog):
     ]
 
 
+<<<<<<< HEAD
 def test_a_lambda_is_named_by_its_line(caplog):
     metric = Metric(lambda *_: float("a share"))
     assert measure(metric, SHARES, SHARES).value is None
     line = metric.function.__code__.co_firstlineno
     assert caplog.messages[0].startswith(f"metrics.py: the lambda in line {line} is not defined on")
+=======
+def test_an_undefined_metric_is_not_computed_again_and_again():
+    calls = []
+    assert measure(Metric(lambda *_: calls.append(1) or 1 / 0), SHARES, SHARES).value is None
+    assert len(calls) == 1
+
+
+def test_a_single_row_is_not_left_out():
+    assert measure(Metric(lambda y, p: p[0] - y[0]), SHARES[:1], SHARES[1:2]).value > 0
+
+
+def test_numpy_may_be_set_to_raise():
+    with np.errstate(all="raise"):
+        for case in ODD.values():
+            measure(*case)
+>>>>>>> gate
 
 
 def test_parts_on_which_a_metric_is_undefined_are_skipped():
@@ -292,13 +372,25 @@ def test_parts_on_which_a_metric_is_undefined_are_skipped():
     assert measure(most, SHARES, SHARES * 2).value is not None
 
 
+def fail(*_):
+    raise TypeError("on\ntwo lines")
+
+
 @pytest.mark.parametrize(
     ("metric", "problem"),
     [
+<<<<<<< HEAD
         (Metric(lambda _: 1.0), "lambda in line .* raised TypeError: .*; it must take"),
         (Metric(lambda *_: None), "line .* returned NoneType, not a number; return a float"),
         (Metric(lambda *_: "0.5"), "lambda in line .* returned str, not a number"),
         (Metric(lambda y, p: abs(y - p)), "lambda in line .* returned ndarray, not a number"),
+=======
+        (Metric(lambda _: 1.0), "<lambda> raised TypeError: .*; it must take"),
+        (Metric(fail), "fail raised TypeError: on two lines; it must take"),
+        (Metric(lambda *_: None), "<lambda> returned NoneType, not a number; return a float"),
+        (Metric(lambda *_: "0.5"), "<lambda> returned str, not a number"),
+        (Metric(lambda y, p: abs(y - p)), "<lambda> returned ndarray, not a number"),
+>>>>>>> gate
         (
             Metric.mean(lambda *_: 1.0),
             r"lambda in line .* returned float64 of shape \(\); .*shape \(40,\)",

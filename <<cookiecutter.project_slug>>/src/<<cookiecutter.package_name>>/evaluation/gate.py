@@ -74,8 +74,8 @@ class Gate:
     def admits(self, point: Point) -> bool:
         """Whether a trial is compared: it has an error, is large enough, and late enough."""
         # A window that ends when that date begins holds nothing of it.
-        start = f"{date.fromisoformat(str(self.since))}T00:00:00Z" if self.since else ""
-        return point.is_defined and point.groups >= self.min_groups and point.time > start
+        is_late = not self.since or point.time > f"{date.fromisoformat(str(self.since))}T00:00:00Z"
+        return is_late and point.is_defined and point.groups >= self.min_groups
 
 
 DEFAULT = Gate()

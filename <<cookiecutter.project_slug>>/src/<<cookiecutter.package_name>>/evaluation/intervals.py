@@ -42,7 +42,8 @@ class Measurement:
     """A metric on a batch. What is not defined is None; intervals are of 95 %.
 
     An error is the distance of a metric from its best value. There are no intervals and standard
-    errors for fewer than 10 groups, or where the error is 0.
+    errors for fewer than 10 groups, or where the error is 0; and no standard errors if rows are on
+    both sides of the best value, as for a bias.
 
     Attributes:
         value: The metric.
@@ -93,8 +94,8 @@ def compute_metric(metric: Metric, actual: Array, predicted: Array) -> float | N
         predicted: Shape (n,) or (n, classes): the predictions.
 
     Returns:
-        The metric; None where its function raises ValueError or returns nan or an infinite number,
-        such as for rows of a single class.
+        The metric; None where its function raises ValueError or ArithmeticError, or returns nan or
+        an infinite number, as some do for rows of a single class.
 
     Raises:
         InputError: The function raises another error, or does not return a number.
@@ -137,7 +138,9 @@ def measure(
         if baseline is not None:
             guess = _estimate(metric, actual, baseline, rows)
         relative = model.error / guess.error
-        factors, relative_se = jackknife(model.changes / guess.changes)
+        is_signed = model.is_signed or guess.is_signed
+        factors, relative_se = jackknife(model.changes / guess.changes, is_signed=is_signed)
+        _, error_se = jackknife(model.changes, is_signed=model.is_signed)
         return Measurement(
             value=_finite(model.value),
             interval=model.interval(),
@@ -147,7 +150,7 @@ def measure(
             relative_interval=_interval(relative * factors),
             groups=rows.count,
             log_error=_finite(np.log(abs(model.error))),
-            log_error_se=_finite(jackknife(model.changes)[1]),
+            log_error_se=_finite(error_se),
             log_relative=_finite(np.log(relative)),
             log_relative_se=_finite(relative_se),
         )
@@ -195,17 +198,20 @@ class _Estimate:
         value: The metric.
         ends: Computes the ends of the interval of the error, in proportion to it, if there is a
             better way than the jackknife.
+        is_signed: Whether rows are on both sides of the best value, as for a bias.
     """
 
     best: float
     left_out: Array
     value: float = math.nan
     ends: Callable[[], Array] | None = None
+    is_signed: bool = False
 
     @property
     def error(self) -> float:
-        """The signed distance from the best value; nan if it is 0."""
-        return np.float64(self.value - self.best) or math.nan
+        """The signed distance from the best value; nan if it is 0, or not finite."""
+        error = self.value - self.best
+        return np.float64(error) if error and math.isfinite(error) else math.nan
 
     @property
     def changes(self) -> Array:
@@ -216,7 +222,8 @@ class _Estimate:
     def interval(self) -> Interval | None:
         """The interval of the metric."""
         own = self.ends and _interval(self.best + self.error * self.ends())
-        return own or _interval(self.best + self.error * jackknife(self.changes)[0])
+        factors, _ = jackknife(self.changes, is_signed=self.is_signed)
+        return own or _interval(self.best + self.error * factors)
 
 
 def _estimate(
@@ -226,11 +233,13 @@ def _estimate(
     best, function = metric.best, metric.function
     if metric.loss is not None:
         losses = _losses(metric.loss, actual, predicted, level)
-        counts = rows.sums_left_out(np.ones(len(losses)))
-        ends = partial(bootstrap_t, losses - best, rows) if rows.count >= MIN_GROUPS else None
-        return _Estimate(best, rows.sums_left_out(losses) / counts, float(losses.mean()), ends)
+        left_out = rows.sums_left_out(losses) / rows.sums_left_out(np.ones(len(losses)))
+        is_signed = bool(losses.min() < best < losses.max())
+        bootstraps = rows.count >= MIN_GROUPS and not is_signed
+        ends = partial(bootstrap_t, losses - best, rows) if bootstraps else None
+        return _Estimate(best, left_out, float(losses.mean()), ends, is_signed)
     value = _number(function, actual, predicted, level)
-    if rows.count < MIN_GROUPS or math.isnan(value):
+    if rows.count < MIN_GROUPS or not math.isfinite(value):
         return _Estimate(best, np.full(rows.parts, math.nan), value)
     if _is_sklearns("median_absolute_error", function, predicted):
         errors = np.abs(actual - predicted)
@@ -256,7 +265,7 @@ def _number(
     if not isinstance(result, Real):
         problem = f"{_name(function)} returned {type(result).__name__}, not a number"
         raise InputError(f"metrics.py: {problem}; return a float")
-    return float(result) if math.isfinite(result) else math.nan
+    return float(result)
 
 
 def _losses(

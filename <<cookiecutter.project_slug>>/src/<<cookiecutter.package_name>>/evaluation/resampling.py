@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,8 +39,8 @@ class Rows:
         is_used = np.bincount(codes) > 0
         self._group = (np.cumsum(is_used) - 1)[codes]
         self.count = int(is_used.sum())
-        self._random = np.random.default_rng(seed)
-        order = self._random.permutation(self.count)
+        self._seed = seed
+        order = np.random.default_rng(seed).permutation(self.count)
         self.parts = min(PARTS, self.count)
         self.part = (order % self.parts)[self._group]
         self._bundles = min(MAX_BUNDLES, self.count)
@@ -55,13 +54,9 @@ class Rows:
         """The sum of values in each bundle of groups."""
         return np.bincount(self._bundle, values)
 
-    @cached_property
-    def resamples(self) -> Array:
-        """Shape (BATCHES, RESAMPLES / BATCHES, bundles): how often each bundle is drawn."""
-        shape = (RESAMPLES, self._bundles)
-        draws = self._random.integers(self._bundles, size=shape, dtype=np.uint16)
-        counts = [np.bincount(draw, minlength=self._bundles) for draw in draws]
-        return np.array(counts, dtype=float).reshape(BATCHES, -1, self._bundles)
+    def resampled(self, columns: Array) -> Array:
+        """Shape (columns, RESAMPLES): the sums of columns of shape (bundles, columns)."""
+        return (_draw(self._bundles, self._seed) @ columns).reshape(RESAMPLES, -1).T
 
     def sums_left_out(self, values: Array) -> Array:
         """The sum of values without each part."""
@@ -71,6 +66,22 @@ class Rows:
     def left_out(self, compute: Callable[[Array], float]) -> Array:
         """What `compute` returns for the rows without each part; it takes which rows to keep."""
         return np.array([compute(self.part != part) for part in range(self.parts)])
+
+
+_DRAWN: dict[tuple[int, int], Array] = {}  # the latest: a batch's metrics share it
+
+
+def _draw(bundles: int, seed: int) -> Array:
+    """Shape (BATCHES, RESAMPLES / BATCHES, bundles): how often each bundle is drawn."""
+    drawn = _DRAWN.get((bundles, seed))
+    if drawn is None:
+        random = np.random.default_rng([seed, bundles])
+        draws = random.integers(bundles, size=(RESAMPLES, bundles), dtype=np.uint16)
+        counts = [np.bincount(draw, minlength=bundles) for draw in draws]
+        drawn = np.array(counts, dtype=float).reshape(BATCHES, -1, bundles)
+        _DRAWN.clear()
+        _DRAWN[bundles, seed] = drawn
+    return drawn
 
 
 def spread(deviations: Array) -> tuple[float, float]:
@@ -93,25 +104,25 @@ def _t(freedom: int) -> float:
     return Z + (Z**3 + Z) / (4 * freedom) + second
 
 
-def jackknife(changes: Array) -> tuple[Array, float]:
+def jackknife(changes: Array, *, is_signed: bool = False) -> tuple[Array, float]:
     """The ends of an interval in proportion to the estimate, and its standard error as a logarithm.
-
-    The scale is logarithmic, unless some part changes the sign; then there is no standard error.
 
     Source: Kott, The delete-a-group jackknife, Journal of Official Statistics 17 (2001), 521-526.
 
     Args:
         changes: Shape (parts,): what is estimated without each part, in proportion to the estimate.
+        is_signed: Whether what is estimated may be on either side of 0, as it is if some part
+            changes the sign. Then the scale is not logarithmic, and there is no standard error.
     """
     lowest = np.min(changes, initial=math.inf, where=np.isfinite(changes))
+    if is_signed or lowest < 0:
+        return 1 + spread(changes - 1)[0] * SIDES, math.nan
     half, se = spread(np.log(changes) if lowest > 0 else changes - 1)
-    if lowest < 0:
-        return 1 + half * SIDES, math.nan
     return np.exp(half * SIDES), se
 
 
 def bootstrap_t(losses: Array, rows: Rows) -> Array:
-    """The ends of an interval of a mean in proportion to it; nan where not all have one sign.
+    """The ends of an interval of a mean of losses of one sign, in proportion to it.
 
     Each resample's mean is compared with the mean on the logarithmic scale, in standard errors of
     that resample.
@@ -124,14 +135,11 @@ def bootstrap_t(losses: Array, rows: Rows) -> Array:
         losses: Shape (n,): the loss of each row.
         rows: Which of them form a group.
     """
-    if losses.min() < 0 < losses.max():
-        return np.full(2, math.nan)
-    sums, sizes = rows.bundled_sums(np.abs(losses)), rows.bundled_sums(np.ones(len(losses)))
+    sums, sizes = rows.bundled_sums(losses), rows.bundled_sums(np.ones(len(losses)))
     x, n = sums / sums.sum(), sizes / sizes.sum()  # so the logarithm of the mean is 0
     columns = np.stack([x, n, x * x, x * n, n * n], axis=1)
-    sx, sn, sxx, sxn, snn = (rows.resamples @ columns).reshape(RESAMPLES, -1).T
+    sx, sn, sxx, sxn, snn = rows.resampled(columns)
     variances = sxx / sx**2 - 2 * sxn / (sx * sn) + snn / sn**2
-    variances[variances < 1e-12] = 0  # rounding errors of resamples that do not vary
     ratios = np.sort(np.log(sx / sn) / np.sqrt(variances))
     tail = (RESAMPLES + 1) // 40
     ends: Array = np.exp(-ratios[[-tail, tail - 1]] * math.sqrt(((x - n) ** 2).sum()))
