@@ -93,13 +93,12 @@ def _download(url: str, known: dict[str, str]) -> tuple[bytes | None, dict[str, 
 
 
 def _read_body(raw: Any) -> bytes:  # noqa: ANN401
-    content, limit = bytearray(), load_settings().data_max_bytes
-    total, hidden = raw.length_remaining, not sys.stderr.isatty()
+    content, total, limit = bytearray(), raw.length_remaining, load_settings().data_max_bytes
     # read1 gives what has arrived; iter_content waits for a full chunk, however long it takes.
-    chunks = iter(lambda: raw.read1(65_536, decode_content=True), b"")
-    with click.progressbar(chunks, total, "Downloading", hidden, file=sys.stderr) as bar:
-        for chunk in chunks:
-            content += chunk
+    data = iter(lambda: raw.read1(65_536, decode_content=True), b"")
+    with click.progressbar(data, total, "Loading", not sys.stderr.isatty(), file=sys.stderr) as bar:
+        for part in data:
+            content += part
             check_size(len(content), limit)
-            bar.update(len(chunk))
+            bar.update(len(part))
     return bytes(content)

@@ -77,15 +77,15 @@ def _keep_cached(path: Path, table: pa.Table) -> None:
 
 def _read_cached(path: Path) -> tuple[Any, dict[str, str]]:
     with suppress(OSError):
-        content = memoryview(path.read_bytes())
-        if content[:64] == _sha256(content[64:]).encode():
+        content = pa.OSFile(str(path)).read_buffer()
+        if content[:64].to_pybytes() == _sha256(content[64:]).encode():
             table = feather.read_table(pa.BufferReader(content[64:]))
             return table, {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
         log.warning("data: ignoring the cached file %s, which is damaged", path)
     return None, {}
 
 
-def _sha256(content: bytes | memoryview) -> str:
+def _sha256(content: Any) -> str:  # noqa: ANN401  bytes, or Arrow's buffer
     return hashlib.sha256(content).hexdigest()
 
 
@@ -141,4 +141,6 @@ def _parse_piece(piece: bytes) -> pa.Table:
     read, split = ReadOptions(block_size=4_000_000), ParseOptions(newlines_in_values=b'"' in piece)
     convert = ConvertOptions(null_values=["?", ""], strings_can_be_null=True)
     convert.include_columns, convert.column_types = COLUMNS, dict.fromkeys(COLUMNS, pa.string())
-    return read_csv(pa.BufferReader(piece), read, split, convert)
+    # A copy of Arrow's: its threads may outlive this call, and then may not wait for Python's lock.
+    copy = pa.BufferReader(pa.scalar(piece, pa.large_binary()).as_buffer())
+    return read_csv(copy, read, split, convert)
