@@ -16,7 +16,7 @@ CUSTOMERS = """month_ended_at,plan,months,complaints,left
 def test_a_trial_of_two_customers(tmp_path):
     path = tmp_path / "customers.csv"
     path.write_text(CUSTOMERS)
-    trial = run_trial(make_selection(str(path)), place="none", flow_name="test")
+    trial = run_trial(make_selection(str(path)))
     assert trial is not None
     assert trial.num_obs == 2
     assert trial.metrics["AUC"] == 1.0

@@ -16,7 +16,7 @@ SALES = """sold_on,region,area,rooms,price
 def test_a_trial_of_two_houses(tmp_path):
     path = tmp_path / "sales.csv"
     path.write_text(SALES)
-    trial = run_trial(make_selection(str(path)), place="none", flow_name="test")
+    trial = run_trial(make_selection(str(path)))
     assert trial is not None
     assert trial.num_obs == 2
     assert trial.target["mean"] == 250_000

@@ -13,7 +13,7 @@ def test_a_trial_of_the_forecasts_whose_outcome_is_known(tmp_path):
     made = pd.to_datetime(["2024-06-01", "2024-06-01", "2024-06-08"])
     sold = {"forecast": [10, 30, 20], "sold": [20, 20, None], "sold_last_week": [20, 30, 20]}
     pd.DataFrame({"made_at": made, "store": ["a", "b", "a"], **sold}).to_parquet(path)
-    trial = run_trial(make_selection(str(path)), place="none", flow_name="test")
+    trial = run_trial(make_selection(str(path)))
     assert trial is not None
     assert trial.num_obs == 2
     assert trial.metrics == {"MAE": 10.0, "WAPE": 0.5}

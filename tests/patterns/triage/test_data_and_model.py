@@ -15,7 +15,7 @@ REQUESTS = """solved_at,channel,subject,team
 def test_a_trial_of_three_requests(tmp_path):
     path = tmp_path / "requests.csv"
     path.write_text(REQUESTS)
-    trial = run_trial(make_selection(str(path)), place="none", flow_name="test")
+    trial = run_trial(make_selection(str(path)))
     assert trial is not None
     assert trial.metrics["accuracy"] == 2 / 3
     assert trial.target == {"access": 1, "billing": 1, "network": 1}

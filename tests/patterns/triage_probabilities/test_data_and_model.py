@@ -18,7 +18,7 @@ REQUESTS = """solved_at,channel,subject,team
 def test_a_trial_of_two_requests(tmp_path):
     path = tmp_path / "requests.csv"
     path.write_text(REQUESTS)
-    trial = run_trial(make_selection(str(path)), place="none", flow_name="test")
+    trial = run_trial(make_selection(str(path)))
     assert trial is not None
     expected = -(math.log(1.2 / 1.6) + math.log(1 / 3)) / 2
     assert trial.metrics["log loss"] == pytest.approx(expected)
