@@ -56,6 +56,7 @@ pytestmark = pytest.mark.parametrize("commands_of_module", PYTHONS, indirect=Tru
         (b",".join(b"%d" % n for n in range(1_000_000)), ["must name number once", "b'0,1,2"]),
         (b'"' + b"x," * 1_000_000, ["must name number once"]),
     ],
+    ids=lambda value: ascii(value[-30:]) if isinstance(value, bytes) else "",
 )
 @pytest.mark.parametrize("as_zip", [True, False])
 def test_a_log_that_is_wrong(commands, tmp_path, content, words, as_zip):
