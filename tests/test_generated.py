@@ -21,7 +21,8 @@ SHARED = """
 .github/dependabot.yml .github/workflows/ci.yml pyproject.toml requirements-dev.txt requirements.txt
 src/PACKAGE/__init__.py src/PACKAGE/__main__.py src/PACKAGE/cli.py src/PACKAGE/errors.py
 src/PACKAGE/data.py src/PACKAGE/model.py src/PACKAGE/pipeline.py src/PACKAGE/settings.py
-src/PACKAGE/backfill.py src/PACKAGE/metrics.py src/PACKAGE/evaluation/__init__.py src/PACKAGE/evaluation/files.py
+src/PACKAGE/backfill.py src/PACKAGE/metrics.py
+src/PACKAGE/evaluation/__init__.py src/PACKAGE/evaluation/files.py
 src/PACKAGE/evaluation/gate.py src/PACKAGE/evaluation/history.py src/PACKAGE/evaluation/intervals.py
 src/PACKAGE/evaluation/resampling.py src/PACKAGE/evaluation/scores.py
 src/PACKAGE/evaluation/scoring.py src/PACKAGE/evaluation/selection.py
@@ -32,7 +33,8 @@ src/PACKAGE/orchestration/__init__.py src/PACKAGE/orchestration/connection.py
 src/PACKAGE/orchestration/flow.py src/PACKAGE/orchestration/register.py
 src/PACKAGE/orchestration/runs.py
 tests/conftest.py tests/test_commands.py tests/test_data_and_model.py tests/test_flow.py
-tests/test_backfill.py tests/test_gate.py tests/test_intervals.py tests/test_scores.py tests/test_selection.py
+tests/test_backfill.py tests/test_gate.py tests/test_intervals.py tests/test_scores.py
+tests/test_selection.py
 tests/test_trial.py
 """.split()
 OWN = {
