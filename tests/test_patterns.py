@@ -121,7 +121,9 @@ class Laid:
             "PRE_COMMIT_HOME": cache_folder(),
             "SATURN_USERNAME": "ann",
         }
-        environment = {**own_environment(self.shared / "home"), **own, **env}
+        home = self.shared / "home"
+        home.mkdir(exist_ok=True)
+        environment = {**own_environment(home), **own, **env}
         return self.project.run(*command, env=environment, limit=300)
 
     def command(self, *arguments: str, **env: str | None) -> subprocess.CompletedProcess[str]:
