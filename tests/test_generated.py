@@ -46,8 +46,8 @@ src/PACKAGE/orchestration/server.py
 }
 DELIMITER = re.compile(r"<<|>>|<%|%>|<#|#>|cookiecutter\.(?!json|com)")
 # Lines of code: a module's, and a room's; whatever is in no other room is in "".
-MODULE = 200
-ROOMS = {"incident_log": 200, "orchestration": 800, "evaluation": 1350, "": 560}
+MODULE = 215
+ROOMS = {"incident_log": 200, "orchestration": 810, "evaluation": 1350, "": 560}
 YOURS = {"data.py": 40, "model.py": 40, "metrics.py": 40}
 
 

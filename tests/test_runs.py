@@ -33,7 +33,9 @@ def test_a_quick_run_completes_and_all_of_it_can_be_read_back(
     assert flow_run["state"]["type"] == "COMPLETED"
     # The result is the last line, in the same words as in the run's log.
     sentence = flow_run["state"]["message"]
-    assert re.fullmatch(r"MAE .* h on 200 tickets, model .*", sentence)
+    assert re.fullmatch(
+        r"MAE .* h on 200 tickets( \(\d+ by number\))?, priority-heuristic", sentence
+    )
     *lines, last = result.stderr.splitlines()
     assert last[8:] == f" Completed: {sentence}"
     assert len([line for line in lines if line.endswith(f"write_trial_summary: {sentence}")]) == 1
@@ -117,7 +119,7 @@ def test_a_run_on_a_terminal_shows_its_result(prefect: Prefect, registered: Proj
     ) as terminal:
         terminal.expect("Completed: MAE ")
         assert terminal.end() == 0, terminal.shown
-    assert terminal.shown.rstrip().endswith("model priority-heuristic")
+    assert terminal.shown.rstrip().endswith(", priority-heuristic")
 
 
 def test_a_path_means_what_it_means_where_it_is_typed(
@@ -137,9 +139,10 @@ def test_a_schedule_evaluates_what_was_closed_since_its_last_time(
     """A run that was due at 10:00 takes the window that ends at 10:00, however late it begins."""
     log = tmp_path / "log.csv"
     rows = [
-        f"1/3/2016 00:00,{2 + hour // 24}/3/2016 {hour % 24:02d}:30,2 - High" for hour in range(48)
+        f"INC{hour},1/3/2016 00:00,{2 + hour // 24}/3/2016 {hour % 24:02d}:30,2 - High"
+        for hour in range(48)
     ]
-    log.write_text("\n".join(["sys_updated_at,closed_at,priority", *rows, ""]))
+    log.write_text("\n".join(["number,sys_updated_at,closed_at,priority", *rows, ""]))
     flow_run = prefect.get(
         f"/deployments/{prefect.deployment(f'ann-{registered.slug}')['id']}/create_flow_run",
         {

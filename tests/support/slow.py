@@ -10,7 +10,9 @@ from servers.loopback import LoopbackServer, QuietHandler
 class SlowLog(LoopbackServer):
     """An event log of one ticket, which does not come before `release` is set."""
 
-    content = b"sys_updated_at,closed_at,priority\n1/3/2016 00:00,2/3/2016 00:00,2 - High\n"
+    content = (
+        b"number,sys_updated_at,closed_at,priority\nINC1,1/3/2016 00:00,2/3/2016 00:00,2 - High\n"
+    )
 
     def __init__(self) -> None:
         slow = self
