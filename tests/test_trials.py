@@ -165,6 +165,7 @@ def test_a_folder_that_cannot_be_written(commands, place):
 
 def test_a_full_disk(commands):
     full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))"
+    trial_of(commands.evaluate("--data", "sample", "--trials", "none"))  # the log is cached
     result = commands.evaluate("--data", "sample", before=full)
     assert_refused(result, "TRIALS_URL", str(commands.trials), "File too large")
     assert commands.kept() == []
