@@ -145,6 +145,17 @@ LINE = LinearRegression().fit(np.arange(7.0).reshape(-1, 1), np.arange(7.0) * 60
 def predict(df: pd.DataFrame) -> "pd.Series[float]":
     return pd.Series(LINE.predict(df[["items"]].to_numpy()), index=df.index)
 ''')
+    (project.source / "metrics.py").write_text('''
+"""What a good prediction of a delivery is."""
+
+from sklearn.metrics import r2_score
+
+from .evaluation import Metric, Scoring, Unit, absolute_error
+
+MINUTES = Unit("min", per=60.0)
+METRICS = {"MAE": Metric.mean(absolute_error, MINUTES), "R2": Metric(r2_score, best=1.0)}
+SCORING = Scoring(rows="orders", target="delivery", unit=MINUTES, metrics=METRICS, baseline=180.0)
+''')
     window = ("--closed-from", "2024-05-08", "--closed-to", "2024-05-15")
     result = project.evaluate("--data", str(database), *window)
     assert result.returncode == 0, result.stderr
@@ -172,6 +183,6 @@ def test_where_the_download_cannot_be_reached_the_way_out_is_said(project: Proje
     assert result.returncode == 2
     assert result.stdout == ""
     last = result.stderr.splitlines()[-1]
-    assert last.startswith("Error: data: cannot reach http://127.0.0.1:9/log.zip")
+    assert last.startswith("Error: data: cannot read http://127.0.0.1:9/log.zip: connection failed")
     assert "--data sample" in last
     assert not (project.path / "trials").exists()
