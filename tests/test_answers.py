@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import existing
+from cookiecutter.utils import create_env_with_context
 from projects import ANSWERS, ROOT, Project, bake, lend_environment, run
 from terminal import Terminal
 
 from answers import MAX_NAME, find_problems
-from local_extensions import markdown, quoted
+from local_extensions import STARTS, markdown, quoted
 
 PROMPTS = [name for name in ANSWERS if not name.startswith("_")]
 AWKWARD = {
@@ -334,6 +335,19 @@ def test_quoted_text_is_read_alike_by_json_yaml_and_python():
         assert (
             json.loads(quoted(text)) == yaml.safe_load(quoted(text)) == eval(quoted(text)) == text
         )
+
+
+def test_a_source_without_jinja_comes_out_as_jinja_would_have_it():
+    plain = create_env_with_context({"cookiecutter": {**ANSWERS, "_extensions": []}})
+    quick = create_env_with_context({"cookiecutter": ANSWERS})
+    paths = (ROOT / "<<cookiecutter.project_slug>>").rglob("*")
+    texts = [path.read_text() for path in paths if path.is_file()]
+    literal = [text for text in texts if not any(start in text for start in STARTS)]
+    assert len(literal) > 20
+    for text in [*literal, "", "Makefile", "two\n\n", "no end", "'\"\\ {x} \U0001f3ab"]:
+        assert quick.from_string(text).render(x=1) == plain.from_string(text).render(x=1)
+    for each in (plain, quick):
+        assert each.from_string("<< x >>").render(x=1) == "1"
 
 
 def test_names_of_all_that_is_installed_are_taken(installed, variant):
