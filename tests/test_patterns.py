@@ -179,7 +179,7 @@ def lay_over(
     def make(variant: str, pattern: str) -> Laid:
         lender = request.getfixturevalue("installed")(*existing(variant))
         shared = tmp_path_factory.getbasetemp() / f"patterns-{variant}"
-        shared.mkdir(exist_ok=True)
+        (shared / "home").mkdir(parents=True, exist_ok=True)
         folder = tmp_path_factory.mktemp(f"{variant}-{pattern}")
         project = lend_environment(bake(folder, prefect_version=variant), lender)
         lay(pattern, project)
@@ -270,7 +270,10 @@ def api(request: pytest.FixtureRequest) -> Callable[[str], dict[str, str]]:
 
 
 def test_the_projects_tests_pass(laid: Laid):
-    result = laid.run(laid.project.python, "-m", "pytest")
+    # What nobody's own files have a part in, and takes half of the time, once is enough for.
+    skipped = () if laid.pattern == "euros" else ("intervals", "gate")
+    ignored = [f"--ignore=tests/test_{name}.py" for name in skipped]
+    result = laid.run(laid.project.python, "-m", "pytest", *ignored)
     assert result.returncode == 0, result.stdout + result.stderr
     assert not re.search("skipped|failed", result.stdout)
 
@@ -337,6 +340,21 @@ def test_it_is_shown_in_its_own_words_and_units(laid: Laid):
     assert f" {trial['scoring']['rows']} " in log
     assert f"{trial['model']} is " in log
     assert not OF_TICKETS.search("\n".join(lines) + log)
+
+
+def test_backfill_makes_the_same_trial(laid: Laid, tmp_path: Path):
+    expected, _ = laid.evaluated
+    start, end = (expected["window"][name] for name in ("from", "to"))
+    every = f"{(datetime.fromisoformat(end) - datetime.fromisoformat(start)).days}d"
+    options = ("--from", start, "--to", end, "--every", every, "--all")
+    result = laid.command("backfill", *options, TRIALS_URL=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    kept = laid.command("history", "--json", TRIALS_URL=str(tmp_path)).stdout.splitlines()
+    (trial,) = (each for each in map(json.loads, kept) if each["difference"] is None)
+    assert [trial[name] for name in ("data", "window", "model")] == [
+        expected[name] for name in ("data", "window", "model")
+    ]
+    assert not OF_TICKETS.search(result.stdout + result.stderr)
 
 
 def test_the_flow_makes_the_same_trial(laid: Laid, api):
