@@ -170,7 +170,7 @@ def test_a_python_that_will_not_do_is_told_before_anything_is_installed(checkout
     assert result.returncode != 0
     line, make = result.stderr.splitlines()
     assert line.startswith(f"{python} is not Python 3.11 or newer, which is needed: set PYTHON=")
-    assert re.match(r"make(\[\d+\])?: \*\*\*", make)  # the number where make runs the tests
+    assert make.startswith("make: ***")
     assert not (checkout / ".venv").exists()
 
 

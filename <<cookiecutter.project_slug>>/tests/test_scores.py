@@ -19,7 +19,6 @@ from << cookiecutter.package_name >>.evaluation import (
 )
 from << cookiecutter.package_name >>.evaluation.scores import (
     compare_models,
-    count_groups,
     evaluate_model,
     suggest_baseline,
 )
@@ -160,10 +159,10 @@ def test_segments_and_groups():
         segments=("region",),
         group="customer",
     )
-    found = score(scoring, ACTUAL, ACTUAL + np.array([1, 2, 3])).segments["region"]
-    assert found == {"a": (1, 1.0), "missing": (1, 2.0), "3": (1, 3.0)}
-    assert count_groups(ROWS, scoring) == 2
-    assert count_groups(ROWS, REGRESSION) == 3
+    found = score(scoring, ACTUAL, ACTUAL + np.array([1, 2, 3]))
+    assert found.segments["region"] == {"a": (1, 1.0), "missing": (1, 2.0), "3": (1, 3.0)}
+    assert found.all.groups == 2
+    assert score(REGRESSION, ACTUAL, ACTUAL).all.groups == 3
     with pytest.raises(
         InputError, match=r"segments: the rows have no column 'region', only customer"
     ):
@@ -172,6 +171,12 @@ def test_segments_and_groups():
         InputError, match=r"^metrics\.py: group: the rows have no column 'customer'"
     ):
         score(scoring, ACTUAL, ACTUAL, rows=ROWS[["region"]])
+
+
+def test_a_row_without_a_group_stands_alone():
+    scoring = replace(REGRESSION, group="customer")
+    rows = ROWS.assign(customer=[None, 1, None])
+    assert score(scoring, ACTUAL, ACTUAL, rows=rows).all.groups == 3
 
 
 def test_many_segments_are_bounded():

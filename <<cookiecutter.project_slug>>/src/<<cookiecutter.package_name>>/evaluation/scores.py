@@ -87,12 +87,6 @@ def compare_models(
     return difference(metric, actual, predicted, other, _groups(input_df, scoring))
 
 
-def count_groups(input_df: pd.DataFrame, scoring: Scoring) -> int:
-    """Count the groups of rows that belong together."""
-    groups = _groups(input_df, scoring)
-    return len(input_df) if groups is None else int(groups.max()) + 1
-
-
 def suggest_baseline(y_true: pd.Series[Any], scoring: Scoring) -> str:
     """The line that metrics.py lacks: a constant guess, from the actual values.
 
@@ -186,21 +180,25 @@ def _constant(scoring: Scoring, predicted: Array) -> Array | None:
 
 
 def _groups(input_df: pd.DataFrame, scoring: Scoring) -> Array | None:
-    return _codes(input_df, scoring.group, "group")[0] if scoring.group else None
+    """A code for each row, the same for rows of one group; -1 for a row without a group."""
+    if not scoring.group:
+        return None
+    codes, _ = pd.factorize(_column(input_df, scoring.group, "group"))
+    return codes
 
 
-def _codes(input_df: pd.DataFrame, column: str, what: str) -> tuple[Array, list[Any]]:
+def _column(input_df: pd.DataFrame, column: str, what: str) -> pd.Series[Any]:
     if column not in input_df:
         names = ", ".join(map(str, input_df.columns))
         problem = f"{what}: the rows have no column {column!r}, only {names}"
         raise InputError(f"metrics.py: {problem}; name one of them, or let data.py return it")
-    codes, values = pd.factorize(input_df[column], use_na_sentinel=False)
-    return codes, list(values)
+    return input_df[column]
 
 
 def _segments(input_df: pd.DataFrame, column: str) -> tuple[Array, list[str]]:
     """A code for each row, and the names of the codes; rare values share one."""
-    codes, values = _codes(input_df, column, "segments")
+    rows = _column(input_df, column, "segments")
+    codes, values = pd.factorize(rows, use_na_sentinel=False)
     names = ["missing" if pd.isna(value) else str(value)[:100] for value in values]
     if len(names) <= MAX_SEGMENTS:
         return codes, names

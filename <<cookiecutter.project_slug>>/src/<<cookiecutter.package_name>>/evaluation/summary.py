@@ -17,7 +17,7 @@ import pandas as pd
 from ..errors import redact_url
 from .history import judge_trial
 from .intervals import Difference, Interval
-from .scores import Score, count_groups, suggest_baseline
+from .scores import Score, suggest_baseline
 from .scoring import Scoring, Unit
 from .selection import Selection
 from .trial import Trial
@@ -106,7 +106,7 @@ def get_trial_summary(
         selection={name: getattr(selection, name) for name in SELECTION},
         window=selection.window,
         scoring=_describe(scoring),
-        groups=count_groups(input_df, scoring),
+        groups=next(iter(metrics.values())).all.groups,
         intervals={name: _ends(score.all.interval) for name, score in metrics.items()},
         baseline={
             name: {"value": score.all.baseline, "interval": _ends(score.all.baseline_interval)}
