@@ -227,11 +227,13 @@ def compare_rules(cases, random):
             cells.append(f"{alarms:.2f}; {shares}" if alarms < 10 else f"{alarms:.0f}; {shares}")
         rows.append([rule, *cells])
     print_table(["rule", *columns], rows)
-    print("This gate over forty trials\n")
+    print("How much windows vary, and this gate over 40 trials\n")
     print_table(["", *slow], zip(SLOWLY, *slow.values(), strict=True))
 
 
 SLOWLY = (
+    "MAE varies from window to window by",
+    "relative MAE varies by",
     "errors grow by 1 % a trial: found within 40 trials",
     "... after so many trials, in the median",
     "errors grow x 1.2: still called worse in trials 21 to 40",
@@ -245,7 +247,11 @@ def watch_slowly(pool, draws):
     found = is_worse.any(axis=1)
     when = np.median(is_worse[found].argmax(axis=1) + 1)
     held = (verdicts["step"][:, 20:] == "worse").mean()
-    return f"{100 * found.mean():.0f} %", f"{when:.0f}", f"{100 * held:.0f} %"
+    spreads = (
+        np.std([getattr(point, name) for point in pool]) for name in ("log_error", "log_relative")
+    )
+    shown = [f"{100 * spread:.1f} %" for spread in spreads]
+    return *shown, f"{100 * found.mean():.0f} %", f"{when:.0f}", f"{100 * held:.0f} %"
 
 
 def change_world(cases, random):
