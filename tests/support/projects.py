@@ -111,6 +111,8 @@ def own_environment(home: Path) -> dict[str, str | None]:
             "TRIALS_URL",
             "CACHE_DIR",
             "DOWNLOAD_TIMEOUT",
+            "DOWNLOAD_MAX_SECONDS",
+            "DATA_MAX_MB",
             "COOKIECUTTER_CONFIG",
             # Of the make and the pytest that run the tests: those in a test would say more.
             "MAKEFLAGS",
