@@ -126,7 +126,7 @@ def _open(content: bytes) -> IO[bytes]:
 def _pieces(file: IO[bytes], read_along: Callable[[bytes], object]) -> Iterator[bytes]:
     """The CSV file in pieces of whole lines, each with the header; at least one piece."""
     header, limit = b"", load_settings().data_max_bytes
-    while (piece := file.read(1_000_000) + file.readline(1_000_000)) or not header:
+    while (piece := file.read(300_000) + file.readline(1_000_000)) or not header:
         piece += file.read(limit) if b'"' in piece else b""  # quotes may enclose line breaks
         check_size(file.tell(), limit)
         read_along(piece)
