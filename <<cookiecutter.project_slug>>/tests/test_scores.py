@@ -188,6 +188,9 @@ def test_many_segments_are_bounded():
     assert found["0"] == (5001, 1.0)
     assert found["4,981 other values"] == (4981, 1.0)
     assert sum(count for count, _ in found.values()) == 10_000
+    few = rows["region"].clip(upper=19).to_frame()
+    found = score(scoring, actual, actual + 1.0, rows=few).segments["region"]
+    assert list(found) == [str(each) for each in range(20)]
 
 
 def test_two_models_on_the_same_rows():
@@ -199,6 +202,13 @@ def test_two_models_on_the_same_rows():
 def test_a_baseline_that_is_not_a_number_is_refused_where_numbers_are_predicted(baseline):
     with pytest.raises(InputError, match=r"^metrics\.py: baseline is .*; write a number$"):
         score(replace(REGRESSION, baseline=baseline), ACTUAL, ACTUAL)
+
+
+@pytest.mark.parametrize("baseline", [0.5, {"no": 1.0}])
+def test_a_baseline_without_a_share_for_each_class_is_refused(baseline):
+    shares = pd.DataFrame(0.5, INDEX, list(CLASSES))
+    with pytest.raises(InputError, match=r"^metrics\.py: baseline must be a share for each class"):
+        score(replace(PROBABILITIES, baseline=baseline), LABELS, shares)
 
 
 @pytest.mark.parametrize(
