@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -123,6 +124,19 @@ def history(last: int, as_json: bool, compare: bool, trials: str | None) -> None
         if compare:
             fix = "name other models in CHALLENGERS in model.py"
         logging.getLogger(__name__).info("no trials yet: %s", fix)
+
+
+@cli.command()
+@click.option("--out", metavar="FILE", default="report.html", show_default=True, help="Where to.")
+@click.option("--trials", metavar="DIR-or-URL", help="Where they are.  [default: trials/]")
+def report(out: str, trials: str | None) -> None:
+    """Write an HTML file about the latest model's trials.
+
+    It needs no network. Prints its path.
+    """
+    from .report import write_report
+
+    click.echo(write_report(load_settings(trials=trials).trials, Path(out)))
 
 
 @cli.command()
