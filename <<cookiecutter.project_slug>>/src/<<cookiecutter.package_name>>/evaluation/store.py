@@ -88,7 +88,8 @@ def read_trials(place: str, last: int | None = None) -> list[Trial]:
                 log.warning("%s cannot be read as a trial (%s): left out", name, _reason(error))
         names = names[wanted:]
     # Several models have trials of one window, and their names do not say which was made first.
-    return sorted(found[::-1], key=lambda trial: (trial.time, trial.created_at))
+    found.reverse()
+    return sorted(found, key=lambda trial: (trial.time, trial.created_at))
 
 
 def _write(place: str, name: str, content: bytes) -> None:
