@@ -28,6 +28,7 @@ Tables = Iterable[list[list[str]]]
 HEIGHT = 260
 NUMBER = ".4~g"  # how tooltips show it
 NOT_JUDGED = "not judged"
+FEW_TICKS = alt.Axis(tickCount=5)
 # By verdict, a color that is readable on white and on black, and a shape for who sees none.
 VERDICTS = {
     AS_BEFORE: ("#2f9e44", "circle"),
@@ -211,7 +212,7 @@ def _draw_segments(trial: Trial, metric: str, column: str) -> Any:  # noqa: ANN4
     rows = [{**row, "value": _in_unit(trial, metric, row["value"])} for row in rows]
     tooltip = ["segment:N", "rows:Q", alt.Tooltip("value:Q", format=NUMBER)]
     bars = alt.Chart(alt.InlineData(values=rows)).mark_bar(color="#4c6ef5")
-    x = alt.X("value:Q", title=_title(trial, metric))
+    x = alt.X("value:Q", title=_title(trial, metric), axis=FEW_TICKS)
     bars = bars.encode(x=x, y=alt.Y("segment:N", title=None), tooltip=tooltip)
     return bars.properties(height=alt.Step(30))
 
@@ -231,7 +232,8 @@ def _find_scale(rows: Sequence[dict[str, Any]], *names: str) -> alt.Scale:
     if 0 < 10 * low < high:
         return alt.Scale(type="log", domain=[low / 2, high * 2], nice=False)
     margin = 0.3 * (high - low) or abs(high) or 1.0
-    return alt.Scale(domain=[low - margin, high + margin], nice=False, zero=False)
+    bottom = max(low - margin, 0.0) if low >= 0 else low - margin
+    return alt.Scale(domain=[bottom, high + margin], nice=False, zero=False)
 
 
 def _tabulate(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
