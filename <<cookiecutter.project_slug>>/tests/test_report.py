@@ -149,7 +149,8 @@ def test_what_stands_in_the_way_is_said(tmp_path, trials):
 
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "altair", None)
-    monkeypatch.delitem(sys.modules, "<< cookiecutter.package_name >>.report")
+    for name in ("charts", "report"):
+        monkeypatch.delitem(sys.modules, f"<< cookiecutter.package_name >>.{name}")
     monkeypatch.setattr(sys, "argv", ["command", "report"])
     with pytest.raises(SystemExit) as caught:
         cli.main()

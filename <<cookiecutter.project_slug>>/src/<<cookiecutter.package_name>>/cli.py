@@ -78,8 +78,8 @@ def backfill(
 ) -> int:
     """Make a trial for each past window that has none yet.
 
-    Safe to interrupt and to repeat. Prints the latest result and verdict. Exits with 3 if the model
-    is worse.
+    Safe to interrupt and to repeat. Prints the latest result and verdict, and what is odd about its
+    rows. Exits with 3 if the model is worse.
     """
     from .backfill import run_backfill
     from .evaluation.selection import make_selection, parse_span, parse_time
@@ -90,8 +90,7 @@ def backfill(
     trial = run_backfill(period, span, again=again, jobs=jobs)
     if trial is None:
         return 0
-    click.echo(trial.sentence)
-    click.echo(trial.verdict)
+    click.echo("\n".join(each for each in trial.sentences if each != trial.comparison))
     return WORSE if trial.is_worse else 0
 
 
