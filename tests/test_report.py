@@ -67,6 +67,8 @@ def test_names_that_hold_markup_stay_text(commands, browse):
     (path,) = commands.trials.glob("*.json")
     trial = json.loads(path.read_text())
     trial["segments"] = {hostile: {hostile: trial["segments"]["priority"].popitem()[1]}}
+    trial["outcomes"]["classes"] = {"names": [hostile], "counts": [[1]]}
+    trial["checks"]["odd"] = [hostile]
     trial |= {"model": hostile, "flow": hostile, "source": {"data": hostile, "name": hostile}}
     trial["gate"]["sentence"] = hostile
     path.write_text(json.dumps(trial))

@@ -82,6 +82,36 @@ def test_all_trials_are_drawn_and_told():
     assert len(page) < 2_000_000
 
 
+BINS = {"rows": [5, 4], "predicted": [0.1, 0.7], "actual": [0.2, 0.6]}
+NUMBERS = {**BINS, "low": [0.0, 0.5], "high": [40.0, 80.0]}
+CLASSES = {"names": ["no", "<b>yes</b>", "other classes"], "counts": [[3, 0, 1]] * 3}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "marks"),
+    [
+        ({"numbers": NUMBERS}, [{"point": 2, "rule mark": 2}]),
+        ({"numbers": {name: [values[0]] for name, values in NUMBERS.items()}}, [{"point": 1}]),
+        ({"probabilities": BINS}, [{"point": 2, "rule mark": 0}]),
+        ({"classes": CLASSES}, [{"rect mark": 9, "text mark": 9}]),
+        ({"probabilities": BINS, "classes": CLASSES}, [{"point": 2}, {"rect mark": 9}]),
+    ],
+)
+def test_predictions_are_drawn_beside_what_came_true(outcomes, marks):
+    trial = make_trial(9, outcomes=outcomes)
+    page = make_report(trial, [trial])
+    drawn = draw(page)[3:]
+    assert len(drawn) == len(marks)
+    for svg, expected in zip(drawn, marks, strict=True):
+        assert {kind: count(svg, kind) for kind in expected} == expected
+    assert page.count("as a table</summary>") == 3 + len(marks)
+
+
+def test_what_is_odd_about_the_rows_is_told():
+    trial = make_trial(9, checks={"odd": ["2 of 102 tickets have no prediction: left out"]})
+    assert "<p>2 of 102 tickets have no prediction: left out</p>" in make_report(trial, [trial])
+
+
 def test_the_page_needs_no_network():
     page = make_report(HISTORY[-1], HISTORY)
     assert not re.findall(r"<(?:script|img|iframe)[^>]*\bsrc=|<link\b|@import|url\(", page[:5000])
@@ -93,7 +123,9 @@ def test_the_page_needs_no_network():
 def test_text_of_users_is_escaped():
     bad = "</script><script>alert(1)</script><b>&"
     segments = {bad: {bad: {"num_obs": 9, "metrics": {"MAE": 1.0}}}}
-    trial = make_trial(9, model=bad, segments=segments, gate={"name": "worse", "sentence": bad})
+    counted = {"outcomes": {"classes": {"names": [bad], "counts": [[1]]}}, "checks": {"odd": [bad]}}
+    gate = {"name": "worse", "sentence": bad}
+    trial = make_trial(9, model=bad, segments=segments, gate=gate, **counted)
     page = make_report(trial, [trial])
     assert page.count("<script>") == page.count("</script>") == 2
     assert "<b>" not in page.replace(re.search(r"<script>.*?</script>", page, re.DOTALL)[0], "")

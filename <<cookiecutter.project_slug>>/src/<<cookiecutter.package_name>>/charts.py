@@ -46,8 +46,8 @@ equal.""",
 and the share that came true. On the dashed line both are equal.""",
     ),
 }
-CLASSES = """How many rows of the latest trial have each actual and predicted class; the darker the
-field, the larger its share of the actual class."""
+CLASSES = """How many rows of the latest trial have each actual and predicted class; the stronger
+the color, the larger the share of the actual class."""
 
 
 @cache
