@@ -108,8 +108,8 @@ def test_probabilities_of_classes_are_put_into_the_order_of_the_classes():
 @pytest.mark.parametrize(
     ("predicted", "message"),
     [
-        ([1.0, 2.0], "predict returned 2 finite numbers for 3 rows"),
-        ([1.0, 2.0, float("nan")], "predict returned 2 finite numbers for 3 rows"),
+        ([1.0, 2.0], "predict returned 2 values for 3 rows"),
+        ([float("nan")] * 3, "predict returned no value that is not missing, for 3 rows; fix"),
         ([[1.0], [2.0], [6.0]], r"predict returned an array of shape \(3, 1\)"),
         (["a", "b", "c"], "predict returned values of type .*, but get_target of type float64"),
         (ACTUAL[::-1], "predict returned the rows with another index, or in another order"),
@@ -131,7 +131,8 @@ def test_a_prediction_that_is_not_one_value_per_row_is_refused_in_one_line(predi
 @pytest.mark.parametrize(
     ("actual", "message"),
     [
-        (ACTUAL[:2], "get_target returned 2 finite numbers for 3 rows"),
+        (ACTUAL[:2], "get_target returned 2 values for 3 rows"),
+        (ACTUAL * float("inf"), "get_target returned no value that is not missing, for 3 rows"),
         (ACTUAL.to_frame(), r"get_target returned an array of shape \(3, 1\); return one"),
         (None, "get_target returned NoneType; return numbers or classes"),
     ],
@@ -196,6 +197,20 @@ def test_many_segments_are_bounded():
 def test_two_models_on_the_same_rows():
     found = compare_models(ACTUAL, ACTUAL + 1, ACTUAL + 3, ROWS, REGRESSION)
     assert found.value == 2.0
+
+
+def test_rows_without_a_value_are_left_out():
+    first, last = ACTUAL.where(ACTUAL < 6), ACTUAL.where(ACTUAL > 1)
+    segments = replace(REGRESSION, segments=("region",), group="customer")
+    found = score(segments, first, last + 1)
+    assert (found.all.value, found.all.baseline) == (1.0, 1.0)
+    assert found.segments["region"] == {"missing": (1, 1.0)}
+    assert compare_models(ACTUAL, first + 1, last + 3, ROWS, segments).value == 2.0
+    assert compare_models(ACTUAL, first[:1].reindex(INDEX), last, ROWS, segments).value is None
+    shares = pd.DataFrame(0.5, index=INDEX, columns=CLASSES)
+    shares.iloc[0, 1] = None
+    assert score(PROBABILITIES, LABELS, shares / 1.5).all.value == pytest.approx(np.log(3))
+    assert suggest_baseline(first, REGRESSION) == "baseline=1.5,"
 
 
 @pytest.mark.parametrize("baseline", ["yes", {"no": 0.4, "yes": 0.6}])
