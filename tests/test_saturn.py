@@ -198,6 +198,14 @@ def test_a_saturn_that_does_not_answer_is_told_in_one_line_in_time(account: Acco
     assert TOKEN not in result.stderr
 
 
+def test_an_answer_that_is_not_saturns_is_told_in_one_line(account: Account):
+    with OtherApi("version-only") as other:
+        result = account.run("register", env={"SATURN_BASE_URL": other.url})
+    assert result.returncode == 2, result.stderr
+    assert f"Error: SATURN_BASE_URL: {other.url} is not Saturn Cloud" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_worker_on_saturn_runs_the_flow_and_its_trial_is_read_from_here(
     account: Account, s3: str
 ):
