@@ -95,15 +95,6 @@ def test_an_exported_prefect_home_wins_and_other_profiles_in_it_stay(
     assert "as before" in again.stderr
 
 
-def test_a_work_pool_of_another_type_is_refused(prefect: Prefect, another):
-    project = another(project_slug="boxed")
-    prefect.get("/work_pools/", {"name": "boxed", "type": "docker"})
-    environment = {"PREFECT_API_URL": prefect.url + "/api"}
-    result = prefect.run("connect", project=project, env=environment)
-    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
-    assert "work pool boxed is for workers of type docker, not process" in result.stderr
-
-
 # The hook.
 
 

@@ -39,7 +39,8 @@ tests/test_trial.py
 """.split()
 OWN = {
     "3": """
-saturn.yaml src/PACKAGE/orchestration/git.py src/PACKAGE/orchestration/profiles.py
+prefect.yaml saturn.yaml src/PACKAGE/orchestration/deployments.py
+src/PACKAGE/orchestration/git.py src/PACKAGE/orchestration/profiles.py
 src/PACKAGE/orchestration/saturn.py src/PACKAGE/orchestration/server.py
 """.split(),
     "1": ["src/PACKAGE/orchestration/pickle_check.py"],
@@ -47,7 +48,7 @@ src/PACKAGE/orchestration/saturn.py src/PACKAGE/orchestration/server.py
 DELIMITER = re.compile(r"<<|>>|<%|%>|<#|#>|cookiecutter\.(?!json|com)")
 # Lines of code: a module's, and a room's; whatever is in no other room is in "".
 MODULE = 215
-ROOMS = {"incident_log": 200, "orchestration": 870, "evaluation": 1350, "": 560}
+ROOMS = {"incident_log": 200, "orchestration": 1040, "evaluation": 1350, "": 560}
 YOURS = {"data.py": 40, "model.py": 40, "metrics.py": 40}
 
 

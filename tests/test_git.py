@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from prefect_server import GIT_IDENTITY, Prefect, background, watched_arguments
 from projects import run
 from servers.git import PrivateGit
@@ -78,7 +79,7 @@ def test_a_project_that_the_repository_around_it_does_not_hold_runs_from_its_fol
     result = prefect.run("register", "--dry-run", project=project)
     assert result.returncode == 0, result.stderr
     assert "runs take the code from this folder" in result.stderr
-    (step,) = json.loads(result.stdout)["deployment"]["pull_steps"]
+    (step,) = yaml.safe_load(result.stdout)["deployments"][0]["pull"]
     assert step == {
         "prefect.deployments.steps.set_working_directory": {"directory": str(project.path)}
     }

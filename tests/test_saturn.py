@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import existing
 from prefect_server import Prefect, wait_until, with_limits
 from projects import Project, find_python, run, uv
@@ -101,7 +102,7 @@ def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: 
     shown = account.run("register", "--dry-run")
     assert shown.returncode == 0, shown.stderr
     assert account.saturn.requests == []
-    recipe = json.loads(shown.stdout)["saturn"]
+    _, recipe = yaml.safe_load_all(shown.stdout)
     result = account.run("register")
     assert result.returncode == 0, result.stderr
     assert (

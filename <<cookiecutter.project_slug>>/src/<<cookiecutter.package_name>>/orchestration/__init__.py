@@ -27,6 +27,14 @@ PROFILES = PREFECT_HOME / "profiles.toml"
 os.environ |= {"PREFECT_HOME": str(PREFECT_HOME), "PREFECT_PROFILES_PATH": str(PROFILES)}
 
 
+def first_problem(error: Exception) -> str:
+    """What an error says; of pydantic's, only the first problem, without the value."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)
+
+
 def _import_prefect() -> None:
     """Import Prefect, which reads its settings while it is imported.
 
@@ -39,12 +47,8 @@ def _import_prefect() -> None:
         with chdir(project_folder()), redirect_stderr(said):
             import prefect.context  # noqa: F401
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        reason = str(error)
-        if isinstance(error, ValidationError):
-            first = error.errors(include_input=False)[0]
-            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         where = f"{PROFILES}, prefect.toml and the variables PREFECT_... and SSL_CERT_FILE"
-        problem = f"Prefect cannot read its settings ({reason})"
+        problem = f"Prefect cannot read its settings ({first_problem(error)})"
         raise InputError(f"{problem}; look into {where}") from None
     finally:
         logging.disable(logging.NOTSET)
