@@ -80,25 +80,19 @@ def test_an_exported_prefect_home_wins_and_other_profiles_in_it_stay(
     project = another(project_slug="housed")
     house = tmp_path / "house"
     house.mkdir()
-    (house / "profiles.toml").write_text('[profiles.other]\nPREFECT_API_URL = "http://other"\n')
+    mine = '# Mine.\n[profiles.other]\n# Why.\nPREFECT_API_URL = "http://other"\nUNKNOWN = "1"\n'
+    old = '[profiles.project-housed]\nPREFECT_API_KEY = "old"\n'
+    (house / "profiles.toml").write_text(f'active = "other"\n{mine}{old}')
     environment = {"HOME": str(tmp_path), "PREFECT_HOME": str(house)}
     connecting = {**environment, "PREFECT_API_URL": prefect.url + "/api"}
     assert prefect.run("connect", project=project, env=connecting).returncode == 0
     kept = (house / "profiles.toml").read_text()
-    assert 'PREFECT_API_URL = "http://other"' in kept
+    assert mine in kept
+    assert "old" not in kept
     assert f'PREFECT_API_URL = "{prefect.url}/api"' in kept
     assert not (tmp_path / ".prefect-housed").exists()
     again = prefect.run("connect", project=project, env=environment)
     assert "as before" in again.stderr
-
-
-def test_a_work_pool_of_another_type_is_refused(prefect: Prefect, another):
-    project = another(project_slug="boxed")
-    prefect.get("/work_pools/", {"name": "boxed", "type": "docker"})
-    environment = {"PREFECT_API_URL": prefect.url + "/api"}
-    result = prefect.run("connect", project=project, env=environment)
-    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
-    assert "work pool boxed is for workers of type docker, not process" in result.stderr
 
 
 # The hook.
@@ -422,20 +416,96 @@ def test_an_api_that_will_not_do_is_told_in_one_line_within_limits(
     ("profiles", "variables", "reason"),
     [
         ("this is not TOML", {}, "at line 1"),
-        ("", {"PREFECT_API_REQUEST_TIMEOUT": "soon"}, "request_timeout"),
+        ("profiles = 3", {}, "'int' object"),
+        ("[profiles]\na = 3", {}, "settings: "),
+        (None, {}, "Is a directory"),
+        ("", {"PREFECT_API_REQUEST_TIMEOUT": "soon"}, "request_timeout: "),
+        ("", {"PREFECT_LOGGING_LEVEL": "bogus"}, "level: "),
+        ("", {"PREFECT_CLIENT_CUSTOM_HEADERS": "notjson"}, '"custom_headers"'),
+        ("", {"PREFECT_SERVER_EPHEMERAL_ENABLED": "x"}, "enabled: "),
     ],
 )
 def test_settings_that_prefect_cannot_read_are_told_in_one_line(
-    prefect: Prefect, another, tmp_path, profiles, variables, reason
+    prefect: Prefect, tmp_path, profiles, variables, reason
 ):
-    home = tmp_path / ".prefect-damaged"
-    home.mkdir()
-    (home / "profiles.toml").write_text(profiles)
-    project, environment = another(project_slug="damaged"), {"HOME": str(tmp_path), **variables}
-    result = prefect.run("connect", project=project, env=environment)
+    file = tmp_path / f".prefect-{prefect.project.slug}" / "profiles.toml"
+    if profiles is None:
+        file.mkdir(parents=True)
+    else:
+        file.parent.mkdir()
+        file.write_text(profiles)
+    result = prefect.run("connect", env={"HOME": str(tmp_path), **variables})
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+    assert result.stderr.startswith("Error: Prefect cannot read its settings")
+    assert reason in result.stderr
+    assert f"look into {file}" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"SSL_CERT_FILE": "/nonexistent"}, "No such file or directory"),
+        ({"ALL_PROXY": f"socks5://ann:{KEY}@127.0.0.1:9"}, "SOCKS proxy"),
+        ({"ALL_PROXY": f"odd://ann:{KEY}@127.0.0.1:9"}, "Unknown scheme"),
+    ],
+)
+def test_a_certificate_or_a_proxy_that_cannot_be_used_is_told_in_one_line(
+    prefect: Prefect, tmp_path, variables, reason
+):
+    environment = {"HOME": str(tmp_path), "PREFECT_API_URL": prefect.url + "/api", **variables}
+    result = prefect.run("connect", env=environment)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+    assert result.stderr.startswith("Error: SSL_CERT_FILE, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: ")
+    assert reason in result.stderr
+    assert KEY not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["connect", "register", "run", "unregister", "worker"])
+def test_what_knows_prefects_version_and_nothing_else_is_told_in_one_line(
+    prefect: Prefect, tmp_path, command
+):
+    with OtherApi("version-only") as other:
+        environment = {"HOME": str(tmp_path), "PREFECT_API_URL": f"{other.url}/api"}
+        result = prefect.run(command, env=environment)
     assert result.returncode == 2, result.stderr
-    last = result.stderr.splitlines()[-1]
-    assert last.startswith("Error: Prefect cannot read its settings")
-    assert reason in last
-    assert f"look into {home}/profiles.toml" in last
+    assert "does not answer as Prefect 3's API does" in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
+
+
+def test_a_password_in_the_address_is_shown_by_no_command(prefect: Prefect, another, tmp_path):
+    project = another(project_slug="addressed", schedule_hours="0")
+    url = prefect.url.replace("://", f"://ann:{KEY}@") + "/api"
+    environment = {"HOME": str(tmp_path), "PREFECT_API_URL": url}
+    for command in ("connect", "register", "run", "unregister", "run"):
+        result = prefect.run(command, project=project, env=environment)
+        assert KEY not in result.stdout + result.stderr
+    assert result.returncode == 2  # by now it is not registered
+    broken = {**environment, "PREFECT_API_URL": f"http://ann:{KEY[:5]}/{KEY[5:]}@127.0.0.1/api"}
+    result = prefect.run("connect", project=project, env=broken)
+    assert result.returncode == 2
+    assert "PREFECT_API_URL: http://... is not a valid address" in result.stderr
+    assert KEY[:5] not in result.stderr
+    assert KEY[5:] not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "exported", "kept"),
+    [
+        ("http://here/api", False, ""),
+        ("http://here/api", True, "k"),
+        ("https://api.prefect.cloud/api/accounts/x", False, "k"),
+    ],
+)
+def test_an_exported_key_does_not_go_to_the_address_in_the_env_file(
+    prefect: Prefect, another, tmp_path, address, exported, kept
+):
+    """Unless the address is exported as well, or is Prefect Cloud's."""
+    project = another(project_slug="filed")
+    (project.path / ".env").write_text(f"PREFECT_API_URL={address}\n")
+    code = "from filed.orchestration.connection import find_connection as f; "
+    show = "c = f(); print(c.url, c.key)"
+    environment = {**prefect.environment, "HOME": str(tmp_path), "PREFECT_API_KEY": "k"}
+    if exported:
+        environment["PREFECT_API_URL"] = address
+    result = project.run(project.python, "-c", code + show, env=environment)
+    assert result.stdout == f"{address} {kept}\n", result.stderr

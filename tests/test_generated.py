@@ -40,15 +40,16 @@ tests/test_report.py tests/test_scores.py tests/test_selection.py tests/test_tri
 """.split()
 OWN = {
     "3": """
-saturn.yaml src/PACKAGE/orchestration/git.py src/PACKAGE/orchestration/saturn.py
-src/PACKAGE/orchestration/server.py
+prefect.yaml saturn.yaml src/PACKAGE/orchestration/deployments.py
+src/PACKAGE/orchestration/git.py src/PACKAGE/orchestration/profiles.py
+src/PACKAGE/orchestration/saturn.py src/PACKAGE/orchestration/server.py
 """.split(),
     "1": ["src/PACKAGE/orchestration/pickle_check.py"],
 }
 DELIMITER = re.compile(r"<<|>>|<%|%>|<#|#>|cookiecutter\.(?!json|com)")
 # Lines of code: a module's, and a room's; whatever is in no other room is in "".
 MODULE = 220
-ROOMS = {"incident_log": 200, "orchestration": 810, "evaluation": 1490, "": 850}
+ROOMS = {"incident_log": 200, "orchestration": 1040, "evaluation": 1490, "": 855}
 YOURS = {"data.py": 40, "model.py": 40, "metrics.py": 40}
 
 

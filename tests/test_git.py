@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from prefect_server import GIT_IDENTITY, Prefect, background, watched_arguments
 from projects import run
 from servers.git import PrivateGit
@@ -78,7 +79,7 @@ def test_a_project_that_the_repository_around_it_does_not_hold_runs_from_its_fol
     result = prefect.run("register", "--dry-run", project=project)
     assert result.returncode == 0, result.stderr
     assert "runs take the code from this folder" in result.stderr
-    (step,) = json.loads(result.stdout)["deployment"]["pull_steps"]
+    (step,) = yaml.safe_load(result.stdout)["deployments"][0]["pull"]
     assert step == {
         "prefect.deployments.steps.set_working_directory": {"directory": str(project.path)}
     }
@@ -153,3 +154,31 @@ def test_a_run_clones_a_private_remote_with_a_token_that_only_prefects_block_hol
         assert result.returncode == 0, result.stderr + log.read_text()
         assert token not in result.stderr + log.read_text()
         assert len(list((project.path / "trials").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("not its owner", "detected dubious ownership"),
+        ("no git", "No such file or directory: 'git'"),
+        ("corrupt", "not a git repository"),
+    ],
+)
+def test_a_git_that_does_not_answer_is_not_read_as_no_remote(
+    prefect: Prefect, another, fault, message
+):
+    project = another(project_slug="asking")
+    variables: dict[str, str | None] = {}
+    for command in (("init", "-q"), ("remote", "add", "origin", "https://127.0.0.1:9/x.git")):
+        assert project.run("git", *command).returncode == 0
+    if fault == "corrupt":
+        (project.path / ".git" / "HEAD").write_text("")
+    elif fault == "no git":
+        variables["PATH"] = "/nonexistent"
+    else:
+        variables["GIT_TEST_ASSUME_DIFFERENT_OWNER"] = "1"  # git's own tests do it like this
+    result = prefect.run("register", "--dry-run", project=project, env=variables)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+    assert result.stderr.startswith("Error: git: it cannot say where the code of ")
+    assert message in result.stderr
+    assert result.stdout == ""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import existing
 from prefect_server import Prefect, wait_until, with_limits
 from projects import Project, find_python, run, uv
@@ -101,7 +102,7 @@ def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: 
     shown = account.run("register", "--dry-run")
     assert shown.returncode == 0, shown.stderr
     assert account.saturn.requests == []
-    recipe = json.loads(shown.stdout)["saturn"]
+    _, recipe = yaml.safe_load_all(shown.stdout)
     result = account.run("register")
     assert result.returncode == 0, result.stderr
     assert (
@@ -196,6 +197,14 @@ def test_a_saturn_that_does_not_answer_is_told_in_one_line_in_time(account: Acco
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert f"SATURN_BASE_URL: {other.url} cannot be reached, or does not answer within 2 s" in line
     assert TOKEN not in result.stderr
+
+
+def test_an_answer_that_is_not_saturns_is_told_in_one_line(account: Account):
+    with OtherApi("version-only") as other:
+        result = account.run("register", env={"SATURN_BASE_URL": other.url})
+    assert result.returncode == 2, result.stderr
+    assert f"Error: SATURN_BASE_URL: {other.url} is not Saturn Cloud" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_worker_on_saturn_runs_the_flow_and_its_trial_is_read_from_here(

@@ -76,3 +76,29 @@ def test_a_folder_for_trials_is_warned_of_before_anything_else(site: Site) -> No
     assert result.returncode == 0, result.stderr
     assert result.stderr.startswith("TRIALS_URL: ")
     assert "TRIALS_URL" not in json.loads(result.stdout)["environment"]
+
+
+def test_a_schedule_that_was_switched_off_stays_so_in_a_new_version(registered: Site) -> None:
+    registered.registered_flow["is_schedule_active"] = False
+    with registered.edited("model.py", old="priority-heuristic", new="another-one"):
+        result = registered.command("register")
+        assert result.returncode == 0, result.stderr
+        assert "its schedule was switched off in Prefect, and stays so" in result.stderr
+        assert registered.registered_flow["is_schedule_active"] is False
+        registered.registered_flow["is_schedule_active"] = True
+    result = registered.command("register")
+    assert result.returncode == 0, result.stderr
+    assert registered.registered_flow["is_schedule_active"] is True
+
+
+def test_scheduled_runs_have_the_parameters_that_settings_name(site: Site) -> None:
+    old = "SCHEDULE_PARAMETERS: dict[str, object] = {}"
+    new = old.replace("{}", '{"closed-last": "24h"}')
+    with site.edited("settings.py", old=old, new=new):
+        shown = json.loads(site.command("register", "--dry-run").stdout)
+        (clock,) = shown["schedule"]["clocks"]
+        assert clock["parameter_defaults"] == {"closed-last": "24h"}
+        assert shown["parameters"]["closed-last"] is None
+    with site.edited("settings.py", old=old, new=new.replace("last", "lst")):
+        line = site.refuses("register", "--dry-run")
+        assert "settings.py: SCHEDULE_PARAMETERS: the flow has no parameter 'closed-lst'" in line

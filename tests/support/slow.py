@@ -59,6 +59,8 @@ class OtherApi(LoopbackServer):
                         self.wfile.write(b"x")
                 elif kind == "prefect-2" and self.path.endswith("/admin/version"):
                     self.answer(200, b'"2.20.3"')
+                elif kind == "version-only":
+                    self.answer(200, b'"3.8.8"')
                 elif kind == "prefect-1":  # its GraphQL server knows no path but the root
                     self.answer(404, b"Not Found", "text/plain")
                 elif kind == "page":

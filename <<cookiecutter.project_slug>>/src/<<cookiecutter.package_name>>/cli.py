@@ -153,6 +153,7 @@ def connect() -> None:
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
 <% if cookiecutter.prefect_version == "3" %>
 @click.option("--start", is_flag=True, help="Start the worker on Saturn Cloud.")
+@click.option("--overwrite", is_flag=True, help="Replace what was changed in Prefect.")
 <% endif %>
 def register(**options: bool) -> None:
     """Register the flow, with its schedule.
@@ -175,14 +176,17 @@ def unregister() -> None:
 @cli.command()
 @click.option("--param", "parameters", metavar="NAME=VALUE", multiple=True, help="Set a parameter.")
 @click.option("--watch", is_flag=True, help="Follow the run; exit with 0 only if it completes.")
-def run(parameters: tuple[str, ...], watch: bool) -> int:
+<% if cookiecutter.prefect_version == "3" %>
+@click.option("--deployment", metavar="NAME", help="Another one of those in prefect.yaml.")
+<% endif %>
+def run(parameters: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401  as run_flow takes them
     """Run the registered flow now (Quick Run)."""
     if wrong := [parameter for parameter in parameters if parameter.find("=") < 1]:
         problem = f"{wrong[0]!r} is not of the form NAME=VALUE"
         raise InputError(f"--param: {problem}; write it as batch_size=500")
     from .orchestration.runs import run_flow
 
-    return run_flow(dict(parameter.split("=", 1) for parameter in parameters), watch=watch)
+    return run_flow(dict(parameter.split("=", 1) for parameter in parameters), **options)
 
 
 <% if cookiecutter.prefect_version == "3" %>

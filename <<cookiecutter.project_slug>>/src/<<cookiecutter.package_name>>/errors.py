@@ -27,6 +27,7 @@ def redact_url(url: str) -> str:
     with suppress(ValueError):
         if "::" not in url:  # fsspec's chained addresses may each hold secrets
             parts = urlsplit(url)
+            parts.port  # noqa: B018  raises if it is not a number: then a password holds a slash
             return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     return f"{url.partition('://')[0]}://..."  # in an invalid URL a secret may stand anywhere
 

@@ -17,7 +17,12 @@ from .errors import InputError
 
 SLUG = << cookiecutter.project_slug | quoted >>
 PREFECT_PROJECT = << cookiecutter.prefect_project | quoted >>
+<% if cookiecutter.prefect_version == "1" %>
 SCHEDULE_HOURS = << cookiecutter.schedule_hours | int >>  # 0: no schedule
+# The parameters of scheduled runs. To evaluate what is new: {"closed-last": "24h"}; not set here
+# because the public log, the default data, ended in 2017.
+SCHEDULE_PARAMETERS: dict[str, object] = {}
+<% endif %>
 
 
 @dataclasses.dataclass(frozen=True)
