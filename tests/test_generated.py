@@ -40,7 +40,8 @@ tests/test_report.py tests/test_scores.py tests/test_selection.py tests/test_tri
 """.split()
 OWN = {
     "3": """
-prefect.yaml saturn.yaml src/PACKAGE/orchestration/deployments.py
+prefect.yaml saturn.yaml
+src/PACKAGE/orchestration/alerts.py src/PACKAGE/orchestration/deployments.py
 src/PACKAGE/orchestration/git.py src/PACKAGE/orchestration/profiles.py
 src/PACKAGE/orchestration/saturn.py src/PACKAGE/orchestration/server.py
 """.split(),
