@@ -152,6 +152,9 @@ def test_a_plan_without_process_pools_gets_a_managed_one(prefect: Prefect, anoth
         assert result.returncode == 0, result.stderr
         assert "Prefect Cloud runs the flow itself" in result.stderr
         assert prefect.get("/work_pools/free-plan")["type"] == "prefect:managed"
+        worker = prefect.run("worker", project=project, env=environment)
+        assert (worker.returncode, worker.stderr.count("\n")) == (2, 2), worker.stderr
+        assert "the work pool free-plan (prefect:managed) needs no worker" in worker.stderr
         refused = prefect.run("register", project=project, env=environment)
         assert refused.returncode == 2
         assert "cannot see this folder; push it to a git remote" in refused.stderr
@@ -242,7 +245,11 @@ def test_what_was_set_in_prefect_is_named_and_kept_until_it_is_given_up(
         assert prefect.get(where)[name] == changed[name]
 
     file = lossy.path / "prefect.yaml"
-    text = file.read_text().replace("# closed_last", "closed_last").replace("env: {}", "env: {MY: '1'}")
+    text = (
+        file.read_text()
+        .replace("# closed_last", "closed_last")
+        .replace("env: {}", "env: {MY: '1'}")
+    )
     text = re.sub("description: .*", "description: Mine.", text, count=1)
     file.write_text(text.replace('tags: ["lossy"]', 'tags: ["lossy", urgent]', 1))
     taken_over = prefect.run("register", project=lossy)
@@ -348,7 +355,9 @@ def test_a_second_deployment_is_registered_and_runs(prefect: Prefect, another):
 def test_what_prefect_refuses_to_deploy_is_told_in_one_line(prefect: Prefect, another):
     project = another(project_slug="refused")
     file = project.path / "prefect.yaml"
-    file.write_text(file.read_text().replace('name: "refused"\n      job', "name: other\n      job"))
+    file.write_text(
+        file.read_text().replace('name: "refused"\n      job', "name: other\n      job")
+    )
     environment = {"PREFECT_API_URL": prefect.url + "/api"}
     result = prefect.run("register", project=project, env=environment)
     assert result.returncode == 2, result.stderr
@@ -356,7 +365,9 @@ def test_what_prefect_refuses_to_deploy_is_told_in_one_line(prefect: Prefect, an
     assert "Traceback" not in result.stderr
 
 
-def test_a_work_pool_of_another_type_gets_code_and_requirements(prefect: Prefect, another, tmp_path):
+def test_a_work_pool_of_another_type_gets_code_and_requirements(
+    prefect: Prefect, another, tmp_path
+):
     project = another(project_slug="boxed")
     template = {
         "job_configuration": {"env": "{{ env }}", "image": "{{ image }}"},
@@ -386,7 +397,9 @@ def test_a_work_pool_of_another_type_gets_code_and_requirements(prefect: Prefect
         done = project.run("git", *command, env={**prefect.environment, **GIT_IDENTITY})
         assert done.returncode == 0, done.stderr
     file = project.path / "prefect.yaml"
-    file.write_text(file.read_text().replace("job_variables:", "job_variables:\n        image: mine"))
+    file.write_text(
+        file.read_text().replace("job_variables:", "job_variables:\n        image: mine")
+    )
     result = prefect.run("register", project=project, env=environment)
     assert result.returncode == 0, result.stderr
     assert "TRIALS_URL: the work pool boxed's machines go away" in result.stderr
