@@ -152,6 +152,9 @@ def test_a_plan_without_process_pools_gets_a_managed_one(prefect: Prefect, anoth
         assert result.returncode == 0, result.stderr
         assert "Prefect Cloud runs the flow itself" in result.stderr
         assert prefect.get("/work_pools/free-plan")["type"] == "prefect:managed"
+        worker = prefect.run("worker", project=project, env=environment)
+        assert (worker.returncode, worker.stderr.count("\n")) == (2, 2), worker.stderr
+        assert "the work pool free-plan (prefect:managed) needs no worker" in worker.stderr
         refused = prefect.run("register", project=project, env=environment)
         assert refused.returncode == 2
         assert "cannot see this folder; push it to a git remote" in refused.stderr
