@@ -48,7 +48,7 @@ src/PACKAGE/orchestration/server.py
 DELIMITER = re.compile(r"<<|>>|<%|%>|<#|#>|cookiecutter\.(?!json|com)")
 # Lines of code: a module's, and a room's; whatever is in no other room is in "".
 MODULE = 220
-ROOMS = {"incident_log": 200, "orchestration": 810, "evaluation": 1490, "": 850}
+ROOMS = {"incident_log": 200, "orchestration": 810, "evaluation": 1490, "": 860}
 YOURS = {"data.py": 40, "model.py": 40, "metrics.py": 40}
 
 
