@@ -171,6 +171,18 @@ def test_the_command_writes_the_file_and_replaces_it(tmp_path, trials, monkeypat
     assert "as before: the sentence" in out.read_text(encoding="utf-8")
 
 
+def test_it_is_about_the_kind_of_trial_that_was_made_last(tmp_path, trials):
+    for trial in HISTORY:
+        write_trial_summary(replace(trial, created_at="2024-03-01T00:00:00Z"), trials)
+    write_trial_summary(make_trial(20, window=None), trials)  # later than any window
+    page = tmp_path / "page.html"
+    write_report(trials, page)
+    assert "The latest trial, trial-9<" in page.read_text(encoding="utf-8")
+    write_trial_summary(make_trial(21, created_at="2024-03-02T00:00:00Z", window=None), trials)
+    write_report(trials, page)
+    assert "The latest trial, trial-21<" in page.read_text(encoding="utf-8")
+
+
 def test_what_stands_in_the_way_is_said(tmp_path, trials):
     with pytest.raises(InputError, match="there are no trials yet"):
         write_report(trials, tmp_path / "page.html")

@@ -129,9 +129,9 @@ def history(last: int, as_json: bool, compare: bool, trials: str | None) -> None
 @click.option("--out", metavar="FILE", default="report.html", show_default=True, help="Where to.")
 @click.option("--trials", metavar="DIR-or-URL", help="Where they are.  [default: trials/]")
 def report(out: str, trials: str | None) -> None:
-    """Write an HTML file about the latest model's trials.
+    """Write an HTML file about the model that was evaluated last.
 
-    It needs no network. Prints its path.
+    It is about trials of the same kind: daily ones, say. It needs no network. Prints its path.
     """
     from .report import write_report
 

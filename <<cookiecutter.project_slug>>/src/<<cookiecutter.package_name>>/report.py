@@ -26,7 +26,7 @@ from .charts import (
 )
 from .errors import InputError
 from .evaluation.files import atomic_write
-from .evaluation.history import find_comparable
+from .evaluation.history import find_comparable, get_kind
 from .evaluation.store import read_trials
 from .evaluation.trial import Trial, as_tables
 
@@ -35,7 +35,7 @@ PAGE = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-
 
 
 def write_report(place: str, path: Path) -> Path:
-    """Write the report of the latest trial's model.
+    """Write the report of the trials that the one made last can be compared with.
 
     Args:
         place: Where trials are kept.
@@ -51,8 +51,10 @@ def write_report(place: str, path: Path) -> Path:
     of_models = [trial for trial in trials if not trial.difference]
     if not of_models:
         raise InputError("report: there are no trials yet; `evaluate` or `backfill` makes some")
+    kind = get_kind(max(of_models, key=lambda trial: trial.created_at))
+    latest = [trial for trial in of_models if get_kind(trial) == kind][-1]
     try:
-        atomic_write(path, make_report(of_models[-1], trials).encode(), replace=True)
+        atomic_write(path, make_report(latest, trials).encode(), replace=True)
     except OSError as error:
         problem = f"{path} cannot be written: {error.strerror}"
         raise InputError(f"report: {problem}; give another path with --out") from error

@@ -30,7 +30,7 @@ def find_comparable(trials: Iterable[Trial], trial: Trial) -> list[Trial]:
     found: dict[object, Trial] = {}
     for other in sorted(trials, key=lambda each: each.created_at):
         is_earlier = other.time <= trial.time and other.id != trial.id
-        if is_earlier and _kind(other) == _kind(trial):
+        if is_earlier and get_kind(other) == get_kind(trial):
             found[str(other.window) if other.window else other.id] = other
     if trial.window:
         found.pop(str(trial.window), None)
@@ -70,7 +70,7 @@ def _point(trial: Trial) -> Point:
     )
 
 
-def _kind(trial: Trial) -> tuple[object, ...]:
+def get_kind(trial: Trial) -> tuple[object, ...]:
     """What is the same for all trials that are compared with each other."""
     metric = next(iter(trial.metrics), "")
     best = trial.scored("metrics", {}).get(metric, {}).get("best")

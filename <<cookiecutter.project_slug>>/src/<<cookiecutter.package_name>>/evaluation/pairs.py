@@ -12,6 +12,7 @@ from ..errors import InputError
 from .scoring import Scoring
 
 Array = np.ndarray[Any, np.dtype[Any]]
+FILES = {"get_target": "data.py", "predict": "model.py"}
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,6 @@ def pair(
     return Pairs(actual[known], predicted[known], rows, known, *counts)
 
 
-FILES = {"get_target": "data.py", "predict": "model.py"}
-
-
 def _values(function: str, values: Any, count: int) -> tuple[Array, Array]:  # noqa: ANN401
     """The values as an array of numbers, or of objects for classes; and which are not missing."""
     array = np.asarray(values)
@@ -94,7 +92,7 @@ def _values(function: str, values: Any, count: int) -> tuple[Array, Array]:  # n
         raise InputError(f"{problem}; return one per row")
     numeric = array.dtype.kind in "bifu"
     array = array.astype(float if numeric else object)
-    valid = np.isfinite(array) if numeric else ~pd.isna(array)
+    valid = np.asarray(np.isfinite(array) if numeric else ~pd.isna(array))
     return array, valid if array.ndim == 1 else valid.all(axis=-1)
 
 
