@@ -28,7 +28,8 @@ src/PACKAGE/evaluation/files.py src/PACKAGE/evaluation/outcomes.py src/PACKAGE/e
 src/PACKAGE/evaluation/gate.py src/PACKAGE/evaluation/history.py src/PACKAGE/evaluation/intervals.py
 src/PACKAGE/evaluation/resampling.py src/PACKAGE/evaluation/scores.py
 src/PACKAGE/evaluation/scoring.py src/PACKAGE/evaluation/selection.py
-src/PACKAGE/evaluation/store.py src/PACKAGE/evaluation/summary.py src/PACKAGE/evaluation/trial.py
+src/PACKAGE/evaluation/store.py src/PACKAGE/evaluation/summary.py src/PACKAGE/evaluation/tables.py
+src/PACKAGE/evaluation/trial.py
 src/PACKAGE/incident_log/__init__.py src/PACKAGE/incident_log/fetch.py
 src/PACKAGE/incident_log/parse.py src/PACKAGE/incident_log/sample.py
 src/PACKAGE/orchestration/__init__.py src/PACKAGE/orchestration/connection.py
@@ -49,7 +50,7 @@ src/PACKAGE/orchestration/saturn.py src/PACKAGE/orchestration/server.py
 }
 DELIMITER = re.compile(r"<<|>>|<%|%>|<#|#>|cookiecutter\.(?!json|com)")
 # Lines of code: a module's, and a room's; whatever is in no other room is in "".
-MODULE = 220
+MODULE = 200
 ROOMS = {"incident_log": 200, "orchestration": 1120, "evaluation": 1490, "": 865}
 YOURS = {"data.py": 40, "model.py": 40, "metrics.py": 40}
 

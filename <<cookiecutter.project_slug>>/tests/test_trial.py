@@ -24,7 +24,8 @@ from << cookiecutter.package_name >>.evaluation.store import (
     write_trial_summary,
 )
 from << cookiecutter.package_name >>.evaluation.summary import get_trial_id
-from << cookiecutter.package_name >>.evaluation.trial import Trial, as_tables
+from << cookiecutter.package_name >>.evaluation.tables import as_tables
+from << cookiecutter.package_name >>.evaluation.trial import Trial
 
 HOURS = {"symbol": "h", "per": 3600.0}
 TRIAL = Trial(

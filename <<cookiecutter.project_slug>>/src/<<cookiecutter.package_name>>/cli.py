@@ -102,7 +102,7 @@ def backfill(
 def history(last: int, as_json: bool, compare: bool, trials: str | None) -> None:
     """Show the latest trials, oldest first."""
     from .evaluation.store import read_trials
-    from .evaluation.trial import as_tables
+    from .evaluation.tables import as_tables
 
     found = read_trials(load_settings(trials=trials).trials, last=last)
     if compare:

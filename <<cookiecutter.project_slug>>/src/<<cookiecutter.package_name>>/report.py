@@ -28,7 +28,8 @@ from .errors import InputError
 from .evaluation.files import atomic_write
 from .evaluation.history import find_comparable, get_kind
 from .evaluation.store import read_trials
-from .evaluation.trial import Trial, as_tables
+from .evaluation.tables import as_tables
+from .evaluation.trial import Trial
 
 Tables = Iterable[Table]
 PAGE = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))

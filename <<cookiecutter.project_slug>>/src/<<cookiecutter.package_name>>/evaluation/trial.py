@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from itertools import groupby
 from typing import Any
 
 from .gate import WORSE
+from .tables import make_line, show_number
 
 ENDS = ("from", "to")  # of a window
-SMALL = 1e-3  # smaller numbers without a unit are shown with two digits that are not 0
-UNREADABLE = 1e6  # larger numbers without a unit are shown with an exponent
-EXPONENT = "e+"
 
 
 @dataclass(frozen=True)
@@ -176,7 +173,7 @@ class Trial:
     def show(self, metric: str, value: float | None, *, with_unit: bool = True) -> str:
         """A metric's value for a person, in its unit."""
         unit = self.scored("metrics", {}).get(metric, {}).get("unit")
-        return _show(value, unit, with_unit=with_unit)
+        return show_number(value, unit, with_unit=with_unit)
 
     def as_row(self) -> dict[str, str]:
         """The trial as a line of a table, by the names of its columns."""
@@ -210,20 +207,20 @@ class Trial:
     def as_table(self) -> list[dict[str, Any]]:
         """The numbers, a row each: `measure`, `value` as kept, `shown` in its unit, and so on."""
         rows, target = self.scored("rows", "rows"), self.scored("target", "target")
-        table = [_line(rows, self.num_obs, self._count)]
+        table = [make_line(rows, self.num_obs, self._count)]
         for name, value in self.metrics.items():
             interval = [self.show(name, end) for end in self.intervals.get(name) or ()]
             guess = self.show(name, self.baseline.get(name, {}).get("value"))
             relative = self.relative.get(name, {}).get("value")
             shown = self.show(name, value)
-            table.append(_line(name, value, shown, " to ".join(interval), guess, relative))
+            table.append(make_line(name, value, shown, " to ".join(interval), guess, relative))
         for name, value in self.target.items():
-            table.append(_line(f"actual {target}, {name}", value, self._show_target(value)))
+            table.append(make_line(f"actual {target}, {name}", value, self._show_target(value)))
         for column, values in self.segments.items():
             for segment, measured in values.items():
                 for name, value in measured["metrics"].items():
                     measure = f"{name}, {column} {segment}: {measured['num_obs']:,} {rows}"
-                    table.append(_line(measure, value, self.show(name, value)))
+                    table.append(make_line(measure, value, self.show(name, value)))
         return table
 
     @property
@@ -243,7 +240,7 @@ class Trial:
         unit = self.scored("unit")
         if isinstance(value, int) and unit is None:
             return f"{value:,}"
-        return _show(value, unit) if isinstance(value, (int, float)) else str(value)
+        return show_number(value, unit) if isinstance(value, (int, float)) else str(value)
 
     def _check_types(self) -> None:
         optional = [self.flow, self.model, *(self.window or {}).values()]
@@ -261,56 +258,3 @@ class Trial:
 
 _ELSEWHERE = ("num_obs", "metrics", "target", "other")  # in `data`, or as it was read
 _BESIDE_DATA = [each.name for each in fields(Trial) if each.name not in _ELSEWHERE]
-
-
-def _line(
-    measure: str,
-    value: float | None,
-    shown: str,
-    interval: str = "",
-    guess: str = "",
-    relative: float | None = None,
-) -> dict[str, Any]:
-    """A line of the table. Each has all columns: Prefect shows those that the first line has."""
-    return {
-        "measure": measure,
-        "value": value,
-        "shown": shown,
-        "95 % interval": interval,
-        "constant guess": guess,
-        "times the guess's error": relative,
-    }
-
-
-def _show(value: float | None, unit: Mapping[str, Any] | None, *, with_unit: bool = True) -> str:
-    if value is None:
-        return "undefined" if with_unit else "-"
-    if unit is None:
-        if 0 < abs(value) < SMALL:
-            return f"{value:.2g}"
-        return f"{value:.3f}" if abs(value) < UNREADABLE else f"{value:.3e}"
-    number = value / unit["per"]
-    text = f"{number:,.1f}" if number == 0 or abs(number) >= 1 else f"{number:.2g}"
-    return f"{text} {unit['symbol']}" if with_unit else text
-
-
-def as_tables(trials: Sequence[Trial], *, compare: bool = False) -> list[list[list[str]]]:
-    """Trials as tables of text, with a line of headers; one for each change of columns.
-
-    A column of numbers that are large and have no unit is left out.
-
-    Args:
-        trials: In their order.
-        compare: Show how each differs from the trial of the model in use, instead of its metrics.
-    """
-    tables = []
-    made = [trial.as_comparison() if compare else trial.as_row() for trial in trials]
-    for headers, rows in groupby(made, key=tuple):
-        lines = [list(row.values()) for row in rows]
-        shown = [
-            column
-            for column in zip(headers, *lines, strict=True)
-            if not all(EXPONENT in text for text in column[1:])
-        ]
-        tables.append([list(line) for line in zip(*shown, strict=True)])
-    return tables
