@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import find_chromium, look
 from commands import assert_refused, trial_of
 from conftest import existing
 from postgres import find_postgres, serve_postgres
@@ -50,6 +51,13 @@ HEADERS = {
     "triage_probabilities": ["Requests", "log loss", "accuracy"],
     "forecast": ["Forecasts", "MAE, pieces", "WAPE, %"],
     "orders_sql": ["Orders", "MAE, d", "MedAE, d"],
+}
+# What is kept of its predictions beside what came true, and the marks that show it.
+OUTCOMES = {
+    **{pattern: {"numbers": "point"} for pattern in FILES},
+    "churn": {"probabilities": "point"},
+    "triage": {"classes": "rect mark"},
+    "triage_probabilities": {"probabilities": "point", "classes": "rect mark"},
 }
 OF_TICKETS = re.compile(r"(?<![\w-])(tickets|h|seconds)\b")
 
@@ -340,6 +348,29 @@ def test_it_is_shown_in_its_own_words_and_units(laid: Laid):
     assert f" {trial['scoring']['rows']} " in log
     assert f"{trial['model']} is " in log
     assert not OF_TICKETS.search("\n".join(lines) + log)
+
+
+def test_the_report_shows_the_trial(laid: Laid, tmp_path: Path):
+    trial, _ = laid.evaluated
+    path = tmp_path / "page.html"
+    result = laid.command("report", "--out", str(path))
+    assert (result.returncode, result.stdout) == (0, f"{path}\n"), result.stderr
+    page = path.read_text(encoding="utf-8")
+    shown = OUTCOMES[laid.pattern]
+    assert list(trial["outcomes"]) == list(shown)
+    if "numbers" in shown:
+        assert sum(trial["outcomes"]["numbers"]["rows"]) == trial["data"]["num_obs"]
+    if "classes" in shown:
+        assert sum(map(sum, trial["outcomes"]["classes"]["counts"])) == trial["data"]["num_obs"]
+    for text in (trial["id"], trial["model"], HEADERS[laid.pattern][1].partition(",")[0]):
+        assert text in page
+    assert page.count("as a table</summary>") == 3 + len(shown)
+    assert not OF_TICKETS.search(page[: page.index("</main>")])
+    if program := find_chromium():
+        charts = look(program, page, 390, tmp_path)["charts"]
+        assert len(charts) == 3 + len(shown)
+        for found, kind in zip(charts, ["point", "point", "bar", *shown.values()], strict=True):
+            assert found[kind] >= 1
 
 
 def test_backfill_makes_the_same_trial(laid: Laid, tmp_path: Path):

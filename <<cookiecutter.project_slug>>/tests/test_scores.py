@@ -19,7 +19,6 @@ from << cookiecutter.package_name >>.evaluation import (
 )
 from << cookiecutter.package_name >>.evaluation.scores import (
     compare_models,
-    count_groups,
     evaluate_model,
     suggest_baseline,
 )
@@ -109,8 +108,8 @@ def test_probabilities_of_classes_are_put_into_the_order_of_the_classes():
 @pytest.mark.parametrize(
     ("predicted", "message"),
     [
-        ([1.0, 2.0], "predict returned 2 finite numbers for 3 rows"),
-        ([1.0, 2.0, float("nan")], "predict returned 2 finite numbers for 3 rows"),
+        ([1.0, 2.0], "predict returned 2 values for 3 rows"),
+        ([float("nan")] * 3, "predict returned no value that is not missing, for 3 rows; fix"),
         ([[1.0], [2.0], [6.0]], r"predict returned an array of shape \(3, 1\)"),
         (["a", "b", "c"], "predict returned values of type .*, but get_target of type float64"),
         (ACTUAL[::-1], "predict returned the rows with another index, or in another order"),
@@ -132,7 +131,8 @@ def test_a_prediction_that_is_not_one_value_per_row_is_refused_in_one_line(predi
 @pytest.mark.parametrize(
     ("actual", "message"),
     [
-        (ACTUAL[:2], "get_target returned 2 finite numbers for 3 rows"),
+        (ACTUAL[:2], "get_target returned 2 values for 3 rows"),
+        (ACTUAL * float("inf"), "get_target returned no value that is not missing, for 3 rows"),
         (ACTUAL.to_frame(), r"get_target returned an array of shape \(3, 1\); return one"),
         (None, "get_target returned NoneType; return numbers or classes"),
     ],
@@ -160,10 +160,10 @@ def test_segments_and_groups():
         segments=("region",),
         group="customer",
     )
-    found = score(scoring, ACTUAL, ACTUAL + np.array([1, 2, 3])).segments["region"]
-    assert found == {"a": (1, 1.0), "missing": (1, 2.0), "3": (1, 3.0)}
-    assert count_groups(ROWS, scoring) == 2
-    assert count_groups(ROWS, REGRESSION) == 3
+    found = score(scoring, ACTUAL, ACTUAL + np.array([1, 2, 3]))
+    assert found.segments["region"] == {"a": (1, 1.0), "missing": (1, 2.0), "3": (1, 3.0)}
+    assert found.all.groups == 2
+    assert score(REGRESSION, ACTUAL, ACTUAL).all.groups == 3
     with pytest.raises(
         InputError, match=r"segments: the rows have no column 'region', only customer"
     ):
@@ -172,6 +172,12 @@ def test_segments_and_groups():
         InputError, match=r"^metrics\.py: group: the rows have no column 'customer'"
     ):
         score(scoring, ACTUAL, ACTUAL, rows=ROWS[["region"]])
+
+
+def test_a_row_without_a_group_stands_alone():
+    scoring = replace(REGRESSION, group="customer")
+    rows = ROWS.assign(customer=[None, 1, None])
+    assert score(scoring, ACTUAL, ACTUAL, rows=rows).all.groups == 3
 
 
 def test_many_segments_are_bounded():
@@ -183,6 +189,9 @@ def test_many_segments_are_bounded():
     assert found["0"] == (5001, 1.0)
     assert found["4,981 other values"] == (4981, 1.0)
     assert sum(count for count, _ in found.values()) == 10_000
+    few = rows["region"].clip(upper=19).to_frame()
+    found = score(scoring, actual, actual + 1.0, rows=few).segments["region"]
+    assert list(found) == [str(each) for each in range(20)]
 
 
 def test_two_models_on_the_same_rows():
@@ -190,10 +199,31 @@ def test_two_models_on_the_same_rows():
     assert found.value == 2.0
 
 
+def test_rows_without_a_value_are_left_out():
+    first, last = ACTUAL.where(ACTUAL < 6), ACTUAL.where(ACTUAL > 1)
+    segments = replace(REGRESSION, segments=("region",), group="customer")
+    found = score(segments, first, last + 1)
+    assert (found.all.value, found.all.baseline) == (1.0, 1.0)
+    assert found.segments["region"] == {"missing": (1, 1.0)}
+    assert compare_models(ACTUAL, first + 1, last + 3, ROWS, segments).value == 2.0
+    assert compare_models(ACTUAL, first[:1].reindex(INDEX), last, ROWS, segments).value is None
+    shares = pd.DataFrame(0.5, index=INDEX, columns=CLASSES)
+    shares.iloc[0, 1] = None
+    assert score(PROBABILITIES, LABELS, shares / 1.5).all.value == pytest.approx(np.log(3))
+    assert suggest_baseline(first, REGRESSION) == "baseline=1.5,"
+
+
 @pytest.mark.parametrize("baseline", ["yes", {"no": 0.4, "yes": 0.6}])
 def test_a_baseline_that_is_not_a_number_is_refused_where_numbers_are_predicted(baseline):
     with pytest.raises(InputError, match=r"^metrics\.py: baseline is .*; write a number$"):
         score(replace(REGRESSION, baseline=baseline), ACTUAL, ACTUAL)
+
+
+@pytest.mark.parametrize("baseline", [0.5, {"no": 1.0}])
+def test_a_baseline_without_a_share_for_each_class_is_refused(baseline):
+    shares = pd.DataFrame(0.5, INDEX, list(CLASSES))
+    with pytest.raises(InputError, match=r"^metrics\.py: baseline must be a share for each class"):
+        score(replace(PROBABILITIES, baseline=baseline), LABELS, shares)
 
 
 @pytest.mark.parametrize(

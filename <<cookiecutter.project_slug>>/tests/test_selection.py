@@ -74,6 +74,13 @@ def test_the_last_span_ends_now():
     assert make_selection("x", closed_last="1m").closed_to is not None
 
 
+def test_the_last_span_ends_earlier_by_the_lag():
+    now = datetime.fromisoformat("2016-03-10T00:00:00+00:00")
+    selection = make_selection("x", closed_last="24h", lag="7d", now=now)
+    assert selection.window == {"from": "2016-03-02T00:00:00Z", "to": "2016-03-03T00:00:00Z"}
+    assert (selection.closed_last, selection.lag) == ("24h", "7d")
+
+
 @pytest.mark.parametrize(
     ("text", "span"),
     [
@@ -99,6 +106,7 @@ def test_closing_times_may_be_text_or_have_a_zone(rows, as_type):
     frame = rows.assign(closed_at=times)
     assert sizes(frame) == [1, 2, 3]
     assert sizes(frame, closed_from="2016-03-02", closed_to="2016-03-03") == [2]
+    assert sizes(frame, closed_to="2016-03-02T00:01") == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +130,12 @@ def test_more_rows_than_there_are_takes_all_and_says_so(rows, caplog):
     assert caplog.text == ""
     assert sizes(rows, batch_size=4) == [1, 2, 3]
     assert "batch_size is 4, but there are only 3 rows" in caplog.text
+    caplog.clear()
+    assert sizes(rows[:1], batch_size=2) == [1]
+    assert "there are only 1 rows" in caplog.text
+    caplog.clear()
+    assert sizes(rows[:0]) == []
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(
@@ -141,6 +155,8 @@ def test_more_rows_than_there_are_takes_all_and_says_so(rows, caplog):
         {"closed_last": "10000d"},
         {"closed_last": "24h", "closed_to": "2016-03-01"},
         {"closed_last": "24h", "closed_from": "2016-03-01"},
+        {"lag": "7d"},
+        {"lag": "7 days", "closed_last": "24h"},
     ],
 )
 def test_what_cannot_be_selected_is_refused_in_one_line(asked):

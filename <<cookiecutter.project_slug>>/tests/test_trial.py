@@ -124,6 +124,21 @@ def test_challengers_get_trials_of_their_own_on_the_same_rows(monkeypatch, trial
 
 
 @pytest.mark.usefixtures("_own_model")
+def test_rows_that_lack_a_value_are_counted_and_told(monkeypatch, rows, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(pipeline, "get_target", lambda df: df["size"].where(df["size"] != 3))
+    monkeypatch.setattr(pipeline, "predict", lambda df: df["size"].where(df["size"] != 2))
+    trial = pipeline.run_trial(make_selection("x"))
+    assert trial is not None
+    assert (trial.num_obs, trial.metrics["MAE"], trial.target["max"]) == (1, 0.0, 1.0)
+    assert "1 of 3 parcels have no actual value: left out" in caplog.text
+    assert trial.sentences[-1] == "1 of 3 parcels have no prediction: left out"
+    rows["size"] = 3
+    with pytest.raises(InputError, match="get_target returned no value"):
+        pipeline.run_trial(make_selection("x"))
+
+
+@pytest.mark.usefixtures("_own_model")
 def test_no_secret_of_an_address_gets_into_a_trial(rows, trials):
     place = "postgresql://ann:hunter2@db/orders?sslkey=hunter3"
     trial = pipeline.run_trial(make_selection(place))
@@ -208,7 +223,7 @@ def test_the_steps_pass_on_what_a_step_returns(monkeypatch):
     assert mae.arguments == (actuals, preds, "MAE", "batch", SCORING)
     what = ("batch", {"MAE": mae, "worst": worst}, SCORING, "selection", "flow")
     assert history.function is pipeline.read_history
-    assert first.arguments == (trial_id, actuals, *what, pipeline.MODEL_NAME, history)
+    assert first.arguments == (trial_id, actuals, preds, *what, pipeline.MODEL_NAME, history)
     assert others.function is other
     assert difference.arguments == (actuals, preds, others, "batch", SCORING)
     assert second.arguments[-4] == "other"

@@ -111,7 +111,14 @@ def own_environment(home: Path) -> dict[str, str | None]:
             "TRIALS_URL",
             "CACHE_DIR",
             "DOWNLOAD_TIMEOUT",
+            "DOWNLOAD_MAX_SECONDS",
+            "DATA_MAX_MB",
             "COOKIECUTTER_CONFIG",
+            # Of the make and the pytest that run the tests: those in a test would say more.
+            "MAKEFLAGS",
+            "MAKELEVEL",
+            "MFLAGS",
+            "PYTEST_ADDOPTS",
         )
     }
     # What is downloaded once is shared by all: uv's and pre-commit's caches hold no settings.

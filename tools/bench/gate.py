@@ -7,15 +7,14 @@ prints Markdown tables.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from cookiecutter.main import cookiecutter
-
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = "ticket_model_evaluation"
+PROJECT, PACKAGE = "ticket-model-evaluation", "ticket_model_evaluation"
 
 
 def main() -> None:
@@ -26,12 +25,17 @@ def main() -> None:
     if not log.is_file():
         parser.error(f"there is no file {log}")
     with tempfile.TemporaryDirectory() as folder:
-        print("Making a project ...", file=sys.stderr)
-        project = Path(cookiecutter(str(ROOT), no_input=True, output_dir=folder))
-        setup = ("make", "--silent", "-C", project, "setup", f"PYTHON={sys.executable}")
-        subprocess.run(setup, check=True, stdout=sys.stderr)
+        project = Path(folder, PROJECT)
+        run(sys.executable, "-m", "cookiecutter", ROOT, "--no-input", "--output-dir", folder)
+        run("make", "--silent", "-C", project, "setup", f"PYTHON={sys.executable}")
         tables = Path(__file__).with_name("gate_tables.py")
         subprocess.run((project / ".venv/bin/python", tables, PACKAGE, log), check=True)
+
+
+def run(*command: str | Path) -> None:
+    """Run a command whose output is no part of the tables."""
+    env = {**os.environ, "PREFECT_CONNECT": "never"}
+    subprocess.run(command, check=True, env=env, stdout=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -119,31 +120,43 @@ def grow(point, factor):
     return replace(point, **grown)
 
 
+def grow_one(pool, factor, _, index):
+    return grow(pool[index], factor)
+
+
+def drift(pool, after, index):
+    """Errors that grow by 1 % from trial to trial."""
+    return grow(pool[index], 1.01 ** (after + 1))
+
+
 def on_the_error_itself(point):
     return replace(point, log_relative=point.log_error, log_relative_se=point.log_error_se)
 
 
-def our_rule(pool, changed, draws):
-    """Which trials are called worse; and the verdicts of five trials that are changed."""
-    unchanged = np.zeros((HISTORIES, TRIALS), dtype=bool)
-    later = {name: np.zeros((HISTORIES, 5), dtype=object) for name in changed}
+def our_rule(pool, changes, draws, length=5):
+    """Which trials are called worse; and the verdicts of the trials that are changed.
+
+    `changes` are functions of how many trials there were since CHANGE, and of an index of the pool.
+    """
+    unchanged = np.zeros((len(draws), TRIALS), dtype=bool)
+    verdicts = {name: np.zeros((len(draws), length), dtype=object) for name in changes}
     for history, indices in enumerate(draws):
-        points = []
-        for trial, index in enumerate(indices):
-            for name, others in changed.items() if trial == CHANGE else ():
-                later[name][history] = judge_five(points, [others[i] for i in indices[trial:][:5]])
-            verdict = judge([*points, pool[index]]).name
-            points.append(replace(pool[index], verdict=verdict))
-            unchanged[history, trial] = verdict == "worse"
-    return unchanged[:, 14:], later
+        points = follow([], [pool[index] for index in indices])
+        unchanged[history] = [point.verdict == "worse" for point in points]
+        changed = indices[CHANGE : CHANGE + length]
+        for name, change in changes.items():
+            new = [change(after, index) for after, index in enumerate(changed)]
+            followed = follow(points[:CHANGE], new)[CHANGE:]
+            verdicts[name][history] = [point.verdict for point in followed]
+    return unchanged[:, 14:], verdicts
 
 
-def judge_five(points, new):
-    points, found = list(points), []
+def follow(points, new):
+    """The points and the new ones with their verdicts."""
+    points = list(points)
     for point in new:
-        found.append(judge([*points, point]).name)
-        points.append(replace(point, verdict=found[-1]))
-    return found
+        points.append(replace(point, verdict=judge([*points, point]).name))
+    return points
 
 
 def above_reference_trials(errors):
@@ -186,7 +199,7 @@ def their_rule(rule, pool, draws):
 
 def compare_rules(cases, random):
     """False alarms per 1,000 trials, and how many percent of larger errors are found."""
-    columns = {}
+    columns, slow = {}, {}
     for name, (tickets, size) in cases.items():
         start = time.time()
         pool = measure_windows(tickets, size, POOL, random)
@@ -197,12 +210,13 @@ def compare_rules(cases, random):
             ("the same rule on MAE alone", on_the_error_itself),
         ):
             points = [convert(point) for point in pool]
-            grown = {factor: [grow(point, factor) for point in points] for factor in FACTORS}
-            alarms, later = our_rule(points, grown, draws)
+            changes = {factor: partial(grow_one, points, factor) for factor in FACTORS}
+            alarms, later = our_rule(points, changes, draws)
             found = {factor: (each == "worse").any(axis=1).mean() for factor, each in later.items()}
             column[rule] = (1000 * alarms.mean(), found)
         for rule, function in OTHERS.items():
             column[rule] = their_rule(function, pool, draws)
+        slow[name] = watch_slowly(pool, draws[:300])
         print(f"{name}: {time.time() - start:.0f} s", file=sys.stderr)
     rows = []
     for rule in next(iter(columns.values())):
@@ -213,6 +227,31 @@ def compare_rules(cases, random):
             cells.append(f"{alarms:.2f}; {shares}" if alarms < 10 else f"{alarms:.0f}; {shares}")
         rows.append([rule, *cells])
     print_table(["rule", *columns], rows)
+    print("How much windows vary, and this gate over 40 trials\n")
+    print_table(["", *slow], zip(SLOWLY, *slow.values(), strict=True))
+
+
+SLOWLY = (
+    "MAE varies from window to window by",
+    "relative MAE varies by",
+    "errors grow by 1 % a trial: found within 40 trials",
+    "... after so many trials, in the median",
+    "errors grow x 1.2: still called worse in trials 21 to 40",
+)
+
+
+def watch_slowly(pool, draws):
+    changes = {"drift": partial(drift, pool), "step": partial(grow_one, pool, 1.2)}
+    verdicts = our_rule(pool, changes, draws, length=40)[1]
+    is_worse = verdicts["drift"] == "worse"
+    found = is_worse.any(axis=1)
+    when = np.median(is_worse[found].argmax(axis=1) + 1)
+    held = (verdicts["step"][:, 20:] == "worse").mean()
+    spreads = (
+        np.std([getattr(point, name) for point in pool]) for name in ("log_error", "log_relative")
+    )
+    shown = [f"{100 * spread:.1f} %" for spread in spreads]
+    return *shown, f"{100 * found.mean():.0f} %", f"{when:.0f}", f"{100 * held:.0f} %"
 
 
 def change_world(cases, random):
@@ -220,7 +259,7 @@ def change_world(cases, random):
     rows = []
     for name, (tickets, size) in cases.items():
         pool = measure_windows(tickets, size, 1000, random)
-        draws = random.integers(len(pool), size=(HISTORIES, TRIALS))[:, : CHANGE + 5]
+        draws = random.integers(len(pool), size=(HISTORIES, TRIALS))
         weights = tail_weights(tickets)
         worlds = {
             "hard tickets oversampled, MAE +30 %": (tickets, weights),
@@ -231,7 +270,8 @@ def change_world(cases, random):
             world: measure_windows(others, size, 1000, random, weights)
             for world, (others, weights) in worlds.items()
         }
-        for world, verdicts in our_rule(pool, changed, draws)[1].items():
+        changes = {world: partial(grow_one, points, 1) for world, points in changed.items()}
+        for world, verdicts in our_rule(pool, changes, draws)[1].items():
             said = [
                 f"{100 * (verdicts == verdict).any(axis=1).mean():.0f} %"
                 for verdict in ("worse", "data changed")

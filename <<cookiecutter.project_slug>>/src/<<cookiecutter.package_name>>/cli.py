@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -77,8 +78,8 @@ def backfill(
 ) -> int:
     """Make a trial for each past window that has none yet.
 
-    Safe to interrupt and to repeat. Prints the latest result and verdict. Exits with 3 if the model
-    is worse.
+    Safe to interrupt and to repeat. Prints the latest result and verdict, and what is odd about its
+    rows. Exits with 3 if the model is worse.
     """
     from .backfill import run_backfill
     from .evaluation.selection import make_selection, parse_span, parse_time
@@ -89,8 +90,7 @@ def backfill(
     trial = run_backfill(period, span, again=again, jobs=jobs)
     if trial is None:
         return 0
-    click.echo(trial.sentence)
-    click.echo(trial.verdict)
+    click.echo("\n".join(each for each in trial.sentences if each != trial.comparison))
     return WORSE if trial.is_worse else 0
 
 
@@ -123,6 +123,19 @@ def history(last: int, as_json: bool, compare: bool, trials: str | None) -> None
         if compare:
             fix = "name other models in CHALLENGERS in model.py"
         logging.getLogger(__name__).info("no trials yet: %s", fix)
+
+
+@cli.command()
+@click.option("--out", metavar="FILE", default="report.html", show_default=True, help="Where to.")
+@click.option("--trials", metavar="DIR-or-URL", help="Where they are.  [default: trials/]")
+def report(out: str, trials: str | None) -> None:
+    """Write an HTML file about the model that was evaluated last.
+
+    It is about trials of the same kind: daily ones, say. It needs no network. Prints its path.
+    """
+    from .report import write_report
+
+    click.echo(write_report(load_settings(trials=trials).trials, Path(out)))
 
 
 @cli.command()

@@ -79,7 +79,7 @@ def evaluate_batch(
             for metric in SCORING.metrics
         }
         what = (selection, flow_name, name, history, *compared)
-        return step(get_trial_summary, trial_id, actuals, batch, metrics, SCORING, *what)
+        return step(get_trial_summary, trial_id, actuals, preds, batch, metrics, SCORING, *what)
 
     preds = step(predict, batch)
     trials = [evaluate(MODEL_NAME, preds)]

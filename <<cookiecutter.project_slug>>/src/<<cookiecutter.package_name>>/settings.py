@@ -42,6 +42,7 @@ class Settings:
 <% if cookiecutter.prefect_version == "3" %>
         git_block: Block in Prefect, as type/name, with which a run clones a private git remote
             (`GIT_BLOCK`).
+        alert_block: Block in Prefect, as type/name, that tells of runs that fail (`ALERT_BLOCK`).
 <% else %>
         prefect_key: Prefect's API key (`PREFECT_USER_TOKEN`).
         api_timeout: Seconds that Prefect or Saturn may take for one step (`API_TIMEOUT`).
@@ -58,6 +59,7 @@ class Settings:
     username: str
 <% if cookiecutter.prefect_version == "3" %>
     git_block: str | None
+    alert_block: str | None
 <% else %>
     prefect_key: str | None = dataclasses.field(repr=False)
     api_timeout: float
@@ -126,6 +128,7 @@ def load_settings(trials: str | None = None) -> Settings:
         username=_name("SATURN_USERNAME") or _local_user(),
 <% if cookiecutter.prefect_version == "3" %>
         git_block=os.environ.get("GIT_BLOCK") or None,
+        alert_block=os.environ.get("ALERT_BLOCK") or None,
 <% else %>
         prefect_key=os.environ.get("PREFECT_USER_TOKEN") or None,
         api_timeout=_number("API_TIMEOUT", "seconds", default=60.0),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 
+from .checks import find_oddities
 from .gate import DEFAULT, Gate, Point, judge
 from .trial import Trial
 
@@ -29,7 +30,7 @@ def find_comparable(trials: Iterable[Trial], trial: Trial) -> list[Trial]:
     found: dict[object, Trial] = {}
     for other in sorted(trials, key=lambda each: each.created_at):
         is_earlier = other.time <= trial.time and other.id != trial.id
-        if is_earlier and _kind(other) == _kind(trial):
+        if is_earlier and get_kind(other) == get_kind(trial):
             found[str(other.window) if other.window else other.id] = other
     if trial.window:
         found.pop(str(trial.window), None)
@@ -37,7 +38,7 @@ def find_comparable(trials: Iterable[Trial], trial: Trial) -> list[Trial]:
 
 
 def judge_trial(trial: Trial, history: Sequence[Trial], settings: Gate = DEFAULT) -> Trial:
-    """Add to a trial whether the model became worse.
+    """Add to a trial whether the model became worse, and what is odd about its rows.
 
     Args:
         trial: Not judged yet.
@@ -45,12 +46,14 @@ def judge_trial(trial: Trial, history: Sequence[Trial], settings: Gate = DEFAULT
         settings: When a model counts as worse.
     """
     metric = next(iter(trial.metrics))
-    points = [_point(each) for each in (*find_comparable(history, trial), trial)]
+    earlier = find_comparable(history, trial)
+    points = [_point(each) for each in (*earlier, trial)]
     verdict = judge(points, settings)
     error = f"the error in {metric}" if trial.scored("metrics")[metric]["best"] else metric
     sentence = verdict.sentence(error, f"{trial.num_obs:,} {trial.scored('rows')}")
     numbers = {**asdict(verdict), "standing_out": list(verdict.standing_out)}  # as JSON has it
-    return replace(trial, gate={**numbers, "sentence": sentence})
+    checks = {**(trial.checks or {}), "odd": find_oddities(trial, earlier)}
+    return replace(trial, gate={**numbers, "sentence": sentence}, checks=checks)
 
 
 def _point(trial: Trial) -> Point:
@@ -67,7 +70,7 @@ def _point(trial: Trial) -> Point:
     )
 
 
-def _kind(trial: Trial) -> tuple[object, ...]:
+def get_kind(trial: Trial) -> tuple[object, ...]:
     """What is the same for all trials that are compared with each other."""
     metric = next(iter(trial.metrics), "")
     best = trial.scored("metrics", {}).get(metric, {}).get("best")

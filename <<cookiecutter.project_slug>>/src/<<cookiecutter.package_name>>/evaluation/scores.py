@@ -12,10 +12,10 @@ import pandas as pd
 
 from ..errors import InputError
 from .intervals import Difference, Measurement, compute_metric, difference, measure
+from .pairs import Array, pair
 from .scoring import Scoring
 
 MAX_SEGMENTS = 20  # values of a column that are measured separately; the rest is measured together
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def evaluate_model(
     Args:
         y_true: Shape (n,): the actual values, as `get_target` returns them.
         y_pred: Shape (n,), or (n, classes) for probabilities: as `predict` returns them. With the
-            index of `y_true`, in its order; an array or list is taken in order.
+            index of `y_true`, in its order; an array or list is taken in order. Rows without an
+            actual or a predicted value are left out.
         metric_name: One of `scoring.metrics`.
         input_df: Shape (n, any): the rows, with the columns of groups and segments.
         scoring: What is measured.
@@ -52,12 +53,13 @@ def evaluate_model(
         InputError: It names the function or column that is not valid.
     """
     metric = scoring.metrics[metric_name]
-    actual, predicted = _align(scoring, y_true, y_pred, len(input_df))
+    pairs = pair(y_true, y_pred, input_df, scoring)
+    actual, predicted = pairs.actual, pairs.predicted
     guess = _constant(scoring, predicted)
-    score = measure(metric, actual, predicted, guess, _groups(input_df, scoring))
+    score = measure(metric, actual, predicted, guess, _groups(pairs.rows, scoring))
     segments = {}
     for column in scoring.segments:
-        codes, names = _segments(input_df, column)
+        codes, names = _segments(pairs.rows, column)
         segments[column] = {
             name: (int(rows.sum()), compute_metric(metric, actual[rows], predicted[rows]))
             for name, rows in ((name, codes == code) for code, name in enumerate(names))
@@ -81,16 +83,15 @@ def compare_models(
         input_df: Shape (n, any): the rows, with the column of groups.
         scoring: What is measured.
     """
-    actual, predicted = _align(scoring, y_true, y_pred, len(input_df))
-    other = _align(scoring, y_true, y_other, len(input_df))[1]
+    first, second = (pair(y_true, each, input_df, scoring) for each in (y_pred, y_other))
+    both = first.is_known & second.is_known
+    if not both.any():
+        return Difference()
+    kept = both[first.is_known]
+    actual, predicted = first.actual[kept], first.predicted[kept]
+    other = second.predicted[both[second.is_known]]
     metric = next(iter(scoring.metrics.values()))
-    return difference(metric, actual, predicted, other, _groups(input_df, scoring))
-
-
-def count_groups(input_df: pd.DataFrame, scoring: Scoring) -> int:
-    """Count the groups of rows that belong together."""
-    groups = _groups(input_df, scoring)
-    return len(input_df) if groups is None else int(groups.max()) + 1
+    return difference(metric, actual, predicted, other, _groups(input_df[both], scoring))
 
 
 def suggest_baseline(y_true: pd.Series[Any], scoring: Scoring) -> str:
@@ -100,7 +101,7 @@ def suggest_baseline(y_true: pd.Series[Any], scoring: Scoring) -> str:
         y_true: Shape (n,): the actual values.
         scoring: Its `classes` say whether shares are needed.
     """
-    values = pd.Series(y_true)
+    values = pd.Series(y_true).dropna()
     if scoring.classes is not None:
         shares = values.value_counts(normalize=True).reindex(scoring.classes, fill_value=0.0)
         shown = ", ".join(f"{name!r}: {share:.4g}" for name, share in shares.items())
@@ -109,62 +110,6 @@ def suggest_baseline(y_true: pd.Series[Any], scoring: Scoring) -> str:
         is_share = values.isin([0, 1]).all()  # of a class, whose probability is predicted
         return f"baseline={float(values.mean() if is_share else values.median()):.6g},"
     return f"baseline={values.mode().iloc[0]!r},"
-
-
-def _align(
-    scoring: Scoring,
-    y_true: Any,  # noqa: ANN401  what a user returns
-    y_pred: Any,  # noqa: ANN401
-    count: int,
-) -> tuple[Array, Array]:
-    """The values as arrays, once they are known to be of the same rows."""
-    actual = _values("get_target", y_true, count)
-    if actual.ndim > 1:
-        problem = f"get_target returned an array of shape {actual.shape}"
-        raise InputError(f"{problem}; return one value per row")
-    if isinstance(y_pred, pd.DataFrame):
-        y_pred = _order_classes(scoring, y_pred)
-    predicted = _values("predict", y_pred, count)
-    if predicted.shape[1:] not in ((), (len(scoring.classes or ()),)):
-        problem = f"predict returned an array of shape {predicted.shape}"
-        raise InputError(f"{problem}; return one value per row, or one column per class")
-    if predicted.ndim == 1 and (predicted.dtype == object) != (actual.dtype == object):
-        kinds = [np.asarray(each).dtype for each in (y_pred, y_true)]
-        problem = f"predict returned values of type {kinds[0]}, but get_target of type {kinds[1]}"
-        raise InputError(f"{problem}; return the same kind")
-    is_indexed = isinstance(y_pred, (pd.Series, pd.DataFrame)) and isinstance(y_true, pd.Series)
-    if is_indexed and not y_true.index.equals(y_pred.index):
-        problem = "predict returned the rows with another index, or in another order"
-        raise InputError(f"{problem}; return a Series with the index of the rows that it was given")
-    return actual, predicted
-
-
-def _values(function: str, values: Any, count: int) -> Array:  # noqa: ANN401  what a user returns
-    """The values as an array of numbers, or of objects for classes; one per row, none missing."""
-    array = np.asarray(values)
-    if array.ndim == 0 or array.dtype.kind in "mMcV":  # times, for one, have no unit
-        shown = type(values).__name__ if array.ndim == 0 else array.dtype
-        raise InputError(f"{function} returned {shown}; return numbers or classes, one per row")
-    numeric = array.dtype.kind in "bifu"
-    array = array.astype(float if numeric else object)
-    valid = np.isfinite(array) if numeric else ~pd.isna(array)
-    rows = valid if array.ndim == 1 else valid.all(axis=-1)
-    if len(array) != count or not rows.all():
-        kind = "finite numbers" if numeric else "values"
-        problem = f"returned {int(rows.sum())} {kind} for {count} rows"
-        raise InputError(f"{function} {problem}; return one per row")
-    return array
-
-
-def _order_classes(scoring: Scoring, predicted: pd.DataFrame) -> pd.DataFrame:
-    """Put the columns of probabilities into the order of the classes."""
-    if scoring.classes is None:
-        problem = "predict returned a column per class, but SCORING has no classes"
-        raise InputError(f"metrics.py: {problem}; set classes={tuple(sorted(predicted.columns))!r}")
-    if set(predicted.columns) != set(scoring.classes):
-        shown, wanted = (", ".join(map(repr, each)) for each in (predicted, scoring.classes))
-        raise InputError(f"predict returned the columns {shown}; return one for each of {wanted}")
-    return predicted[list(scoring.classes)]
 
 
 def _constant(scoring: Scoring, predicted: Array) -> Array | None:
@@ -186,21 +131,25 @@ def _constant(scoring: Scoring, predicted: Array) -> Array | None:
 
 
 def _groups(input_df: pd.DataFrame, scoring: Scoring) -> Array | None:
-    return _codes(input_df, scoring.group, "group")[0] if scoring.group else None
+    """A code for each row, the same for rows of one group; -1 for a row without a group."""
+    if not scoring.group:
+        return None
+    codes, _ = pd.factorize(_column(input_df, scoring.group, "group"))
+    return codes
 
 
-def _codes(input_df: pd.DataFrame, column: str, what: str) -> tuple[Array, list[Any]]:
+def _column(input_df: pd.DataFrame, column: str, what: str) -> pd.Series[Any]:
     if column not in input_df:
         names = ", ".join(map(str, input_df.columns))
         problem = f"{what}: the rows have no column {column!r}, only {names}"
         raise InputError(f"metrics.py: {problem}; name one of them, or let data.py return it")
-    codes, values = pd.factorize(input_df[column], use_na_sentinel=False)
-    return codes, list(values)
+    return input_df[column]
 
 
 def _segments(input_df: pd.DataFrame, column: str) -> tuple[Array, list[str]]:
     """A code for each row, and the names of the codes; rare values share one."""
-    codes, values = _codes(input_df, column, "segments")
+    rows = _column(input_df, column, "segments")
+    codes, values = pd.factorize(rows, use_na_sentinel=False)
     names = ["missing" if pd.isna(value) else str(value)[:100] for value in values]
     if len(names) <= MAX_SEGMENTS:
         return codes, names

@@ -87,8 +87,9 @@ def read_trials(place: str, last: int | None = None) -> list[Trial]:
             except Exception as error:  # also a store's own kinds of errors
                 log.warning("%s cannot be read as a trial (%s): left out", name, _reason(error))
         names = names[wanted:]
+    found.reverse()  # those of one moment in the order of their names
     # Several models have trials of one window, and their names do not say which was made first.
-    return sorted(found[::-1], key=lambda trial: (trial.time, trial.created_at))
+    return sorted(found, key=lambda trial: (trial.time, trial.created_at))
 
 
 def _write(place: str, name: str, content: bytes) -> None:

@@ -15,9 +15,12 @@ import numpy as np
 import pandas as pd
 
 from ..errors import redact_url
+from .checks import count_missing
 from .history import judge_trial
 from .intervals import Difference, Interval
-from .scores import Score, count_groups, suggest_baseline
+from .outcomes import describe_outcomes
+from .pairs import pair
+from .scores import Score, suggest_baseline
 from .scoring import Scoring, Unit
 from .selection import Selection
 from .trial import Trial
@@ -64,6 +67,7 @@ def describe_source(input_df: pd.DataFrame, selection: Selection) -> Any:  # noq
 def get_trial_summary(
     trial_id: str,
     actuals: pd.Series[Any],
+    preds: Any,  # noqa: ANN401  what a user returns
     input_df: pd.DataFrame,
     metrics: Mapping[str, Score],
     scoring: Scoring,
@@ -79,6 +83,7 @@ def get_trial_summary(
     Args:
         trial_id: From `get_trial_id`.
         actuals: Shape (n,): the actual values.
+        preds: Shape (n,), or (n, classes) for probabilities: the predictions.
         input_df: Shape (n, any): the rows. `attrs["source"]` says what was read, if data.py sets
             it.
         metrics: By name, from `evaluate_model`.
@@ -90,15 +95,16 @@ def get_trial_summary(
         difference: From the model in use, if this is another model's trial.
         compared_with: The trial of the model in use.
     """
+    pairs = pair(actuals, preds, input_df, scoring)
     if scoring.baseline is None:
         problem = "metrics.py: SCORING has no baseline, so there is no comparison with a guess"
         log.warning("%s; add this line: %s", problem, suggest_baseline(actuals, scoring))
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     trial = Trial(
         id=trial_id,
-        num_obs=len(input_df),
+        num_obs=len(pairs.rows),
         metrics={name: score.all.value for name, score in metrics.items()},
-        target=_summarize(actuals),
+        target=_summarize(pairs.actual),
         created_at=now.replace("+00:00", "Z"),
         flow=flow_name,
         model=model,
@@ -106,7 +112,7 @@ def get_trial_summary(
         selection={name: getattr(selection, name) for name in SELECTION},
         window=selection.window,
         scoring=_describe(scoring),
-        groups=count_groups(input_df, scoring),
+        groups=next(iter(metrics.values())).all.groups,
         intervals={name: _ends(score.all.interval) for name, score in metrics.items()},
         baseline={
             name: {"value": score.all.baseline, "interval": _ends(score.all.baseline_interval)}
@@ -121,6 +127,8 @@ def get_trial_summary(
             for name, score in metrics.items()
         },
         segments=_collect_segments(metrics),
+        outcomes=describe_outcomes(pairs, scoring.classes),
+        checks=count_missing(input_df, pairs),
         difference=_describe_difference(difference, compared_with, next(iter(metrics))),
     )
     return judge_trial(trial, history, scoring.gate)

@@ -11,6 +11,7 @@ from typing import Any
 
 from .gate import WORSE
 
+ENDS = ("from", "to")  # of a window
 SMALL = 1e-3  # smaller numbers without a unit are shown with two digits that are not 0
 UNREADABLE = 1e6  # larger numbers without a unit are shown with an exponent
 EXPONENT = "e+"
@@ -41,6 +42,11 @@ class Trial:
         errors: By metric, on the log scale, what decides whether the model became worse:
             `log_error`, `log_relative`, and their standard errors.
         segments: By column, then by value: `num_obs` and `metrics`.
+        outcomes: How predictions compare with actual values: by bins of predictions (`numbers` or
+            `probabilities`), and for `classes` how many rows have each actual and predicted one.
+        checks: What is missing: `rows`, how many were there; how many of them are
+            `without_target` or `without_prediction`, and so left out; by column in `missing`, the
+            share of rows without a value; and `odd`, what a person is told of that.
         gate: Whether the model became worse: `name` (`worse`, `data changed`, `as before`, `too
             little history` or `too few rows`), the `sentence` that says so, and its numbers.
         difference: Of the first metric from that of the model in use, if this is another model's
@@ -65,6 +71,8 @@ class Trial:
     relative: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     errors: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     segments: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    outcomes: Mapping[str, Any] | None = None
+    checks: Mapping[str, Any] | None = None
     gate: Mapping[str, Any] | None = None
     difference: Mapping[str, Any] | None = None
     other: Mapping[str, Any] = field(default_factory=dict)
@@ -105,9 +113,7 @@ class Trial:
     def period(self) -> str:
         """The window in words, without the time of a day's beginning; empty without one."""
         window = self.window or {}
-        start, end = (
-            (window.get(name) or "").removesuffix("T00:00:00Z") for name in ("from", "to")
-        )
+        start, end = ((window.get(name) or "").partition("T00:00:00Z")[0] for name in ENDS)
         if start and end:
             return f"{start} to {end}"
         return f"from {start}" if start else end and f"until {end}"
@@ -144,7 +150,8 @@ class Trial:
     @property
     def sentences(self) -> list[str]:
         """What a person is told of the trial."""
-        more = (self.comparison, self.verdict, self._against_other_model)
+        odd = (self.checks or {}).get("odd", ())
+        more = (self.comparison, self.verdict, self._against_other_model, *odd)
         return [self.sentence, *filter(None, more)]
 
     @property
@@ -252,8 +259,8 @@ class Trial:
             raise ValueError("a metric is not finite")
 
 
-_IN_DATA = ("num_obs", "metrics", "target")
-_BESIDE_DATA = [each.name for each in fields(Trial) if each.name not in (*_IN_DATA, "other")]
+_ELSEWHERE = ("num_obs", "metrics", "target", "other")  # in `data`, or as it was read
+_BESIDE_DATA = [each.name for each in fields(Trial) if each.name not in _ELSEWHERE]
 
 
 def _line(

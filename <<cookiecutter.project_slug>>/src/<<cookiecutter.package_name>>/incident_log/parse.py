@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -92,9 +92,10 @@ def _sha256(content: Any) -> str:  # noqa: ANN401  bytes, or Arrow's buffer
 def _parse(content: bytes) -> tuple[pa.Table, str]:
     """The rows of a CSV or zip file that have both times, and the SHA-256 of the CSV file."""
     digest = hashlib.sha256()
-    # The thread parses a piece while the next one is unzipped here.
-    with _open(content) as file, ThreadPoolExecutor(1) as pool:
-        table = pa.concat_tables(pool.map(_parse_piece, _pieces(file, digest))).combine_chunks()
+    # While a piece is unzipped here, threads parse and hash those before it.
+    with _open(content) as file, ThreadPoolExecutor(1) as parser, ThreadPoolExecutor(1) as hasher:
+        pieces = _pieces(file, lambda piece: hasher.submit(digest.update, piece))
+        table = pa.concat_tables(parser.map(_parse_piece, pieces)).combine_chunks()
     if not table.num_rows:
         raise InputError("it holds no events, only a header")
     for name in TIMES:
@@ -122,20 +123,19 @@ def _open(content: bytes) -> IO[bytes]:
     return archive.open(member)
 
 
-def _pieces(file: IO[bytes], digest: Any) -> Iterator[bytes]:  # noqa: ANN401
+def _pieces(file: IO[bytes], read_along: Callable[[bytes], object]) -> Iterator[bytes]:
     """The CSV file in pieces of whole lines, each with the header; at least one piece."""
     header, limit = b"", load_settings().data_max_bytes
-    while (piece := file.read(1_000_000) + file.readline(1_000_000)) or not header:
-        if b'"' in piece:  # from here on, a line break may be within quotes
-            piece += file.read(limit)
+    while (piece := file.read(300_000) + file.readline(1_000_000)) or not header:
+        piece += file.read(limit) if b'"' in piece else b""  # quotes may enclose line breaks
         check_size(file.tell(), limit)
-        digest.update(piece)
+        read_along(piece)
         yield header + piece
         header = header or piece.lstrip(b"\r\n").partition(b"\n")[0] + b"\n"
 
 
 def _parse_piece(piece: bytes) -> pa.Table:
-    names = next(csv.reader(str(piece[:65_536], "utf-8-sig", "replace").strip().splitlines()), [])
+    names = next(csv.reader(str(piece[:16_384], "utf-8-sig", "replace").strip().splitlines()), [])
     if wrong := [name for name in COLUMNS if names.count(name) != 1]:
         raise InputError(f"its header must name {wrong[0]} once; it begins with {piece[:30]!r}")
     read, split = ReadOptions(block_size=4_000_000), ParseOptions(newlines_in_values=b'"' in piece)

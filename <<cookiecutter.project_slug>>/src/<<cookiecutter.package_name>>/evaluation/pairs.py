@@ -1,0 +1,107 @@
+"""Actual and predicted values, put side by side: those of rows that have both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import InputError
+from .scoring import Scoring
+
+Array = np.ndarray[Any, np.dtype[Any]]
+FILES = {"get_target": "data.py", "predict": "model.py"}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The rows of a batch that have an actual and a predicted value.
+
+    Attributes:
+        actual: Shape (n,).
+        predicted: Shape (n,), or (n, classes) for probabilities.
+        rows: Shape (n, any).
+        is_known: Shape (batch,): which rows of the batch they are.
+        without_target: How many rows of the batch have no actual value.
+        without_prediction: How many rows that have one have no prediction.
+    """
+
+    actual: Array
+    predicted: Array
+    rows: pd.DataFrame
+    is_known: Array
+    without_target: int
+    without_prediction: int
+
+
+def pair(
+    y_true: Any,  # noqa: ANN401  what a user returns
+    y_pred: Any,  # noqa: ANN401
+    input_df: pd.DataFrame,
+    scoring: Scoring,
+) -> Pairs:
+    """Put values side by side, once they are known to be of the same rows.
+
+    Args:
+        y_true: Shape (batch,): the actual values, as `get_target` returns them.
+        y_pred: Shape (batch,), or (batch, classes) for probabilities: as `predict` returns them.
+        input_df: Shape (batch, any): the rows.
+        scoring: Its `classes` are the order of the columns.
+
+    Raises:
+        InputError: It names the function that returned something else; or no row has both values.
+    """
+    actual, has_target = _values("get_target", y_true, len(input_df))
+    if actual.ndim > 1:
+        problem = f"get_target returned an array of shape {actual.shape}"
+        raise InputError(f"{problem}; return one value per row")
+    if isinstance(y_pred, pd.DataFrame):
+        y_pred = _order_classes(scoring, y_pred)
+    predicted, has_prediction = _values("predict", y_pred, len(input_df))
+    if predicted.shape[1:] not in ((), (len(scoring.classes or ()),)):
+        problem = f"predict returned an array of shape {predicted.shape}"
+        raise InputError(f"{problem}; return one value per row, or one column per class")
+    if predicted.ndim == 1 and (predicted.dtype == object) != (actual.dtype == object):
+        kinds = [np.asarray(each).dtype for each in (y_pred, y_true)]
+        problem = f"predict returned values of type {kinds[0]}, but get_target of type {kinds[1]}"
+        raise InputError(f"{problem}; return the same kind")
+    is_indexed = isinstance(y_pred, (pd.Series, pd.DataFrame)) and isinstance(y_true, pd.Series)
+    if is_indexed and not y_true.index.equals(y_pred.index):
+        problem = "predict returned the rows with another index, or in another order"
+        raise InputError(f"{problem}; return a Series with the index of the rows that it was given")
+    known = has_target & has_prediction
+    if not known.any():
+        function = "predict" if has_target.any() else "get_target"
+        problem = f"{function} returned no value that is not missing, for {len(known):,} rows"
+        raise InputError(f"{problem}; fix {FILES[function]}, or choose another window")
+    rows = input_df if known.all() else input_df[known]
+    counts = int((~has_target).sum()), int((has_target & ~has_prediction).sum())
+    return Pairs(actual[known], predicted[known], rows, known, *counts)
+
+
+def _values(function: str, values: Any, count: int) -> tuple[Array, Array]:  # noqa: ANN401
+    """The values as an array of numbers, or of objects for classes; and which are not missing."""
+    array = np.asarray(values)
+    if array.ndim == 0 or array.dtype.kind in "mMcV":  # times, for one, have no unit
+        shown = type(values).__name__ if array.ndim == 0 else array.dtype
+        raise InputError(f"{function} returned {shown}; return numbers or classes, one per row")
+    if len(array) != count:
+        problem = f"{function} returned {len(array)} values for {count} rows"
+        raise InputError(f"{problem}; return one per row")
+    numeric = array.dtype.kind in "bifu"
+    array = array.astype(float if numeric else object)
+    valid = np.asarray(np.isfinite(array) if numeric else ~pd.isna(array))
+    return array, valid if array.ndim == 1 else valid.all(axis=-1)
+
+
+def _order_classes(scoring: Scoring, predicted: pd.DataFrame) -> pd.DataFrame:
+    """Put the columns of probabilities into the order of the classes."""
+    if scoring.classes is None:
+        problem = "predict returned a column per class, but SCORING has no classes"
+        raise InputError(f"metrics.py: {problem}; set classes={tuple(sorted(predicted.columns))!r}")
+    if set(predicted.columns) != set(scoring.classes):
+        shown, wanted = (", ".join(map(repr, each)) for each in (predicted, scoring.classes))
+        raise InputError(f"predict returned the columns {shown}; return one for each of {wanted}")
+    return predicted[list(scoring.classes)]
