@@ -85,6 +85,31 @@ def test_a_project_that_the_repository_around_it_does_not_hold_runs_from_its_fol
     }
 
 
+def test_submodules_come_along_and_a_folder_of_a_repository_is_entered(
+    prefect: Prefect, another, tmp_path
+):
+    project = another(project_slug="below")
+    environment = {**prefect.environment, **GIT_IDENTITY}
+    (tmp_path / ".gitmodules").write_text("")
+    for command in (
+        ("init", "-q", "--bare", "-b", "main", "remote.git"),
+        ("init", "-q", "-b", "main"),
+        ("add", ".gitmodules", "below"),
+        ("commit", "-qm", "Begin"),
+        ("remote", "add", "origin", tmp_path / "remote.git"),
+        ("push", "-q", "origin", "main"),
+    ):
+        result = run("git", *command, cwd=tmp_path, env=environment)
+        assert result.returncode == 0, result.stderr
+    result = prefect.run("register", "--dry-run", project=project)
+    assert result.returncode == 0, result.stderr
+    (deployment,) = yaml.safe_load(result.stdout)["deployments"]
+    clone, folder = deployment["pull"]
+    assert clone["prefect.deployments.steps.git_clone"]["include_submodules"] is True
+    (directory,) = folder["prefect.deployments.steps.set_working_directory"].values()
+    assert directory == "{{ clone.directory }}/below"
+
+
 def test_a_run_clones_a_private_remote_with_a_token_that_only_prefects_block_holds(
     prefect: Prefect, another, tmp_path
 ):

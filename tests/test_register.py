@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
-from prefect_server import GIT_IDENTITY, Prefect, wait_until
-from projects import Project
+from prefect_server import GIT_IDENTITY, Prefect, wait_until, with_limits
+from projects import Project, run
 from servers.prefect_cloud import PrefectCloud, Recorder
 
 KEY = "pnu_0123456789abcdefSECRET"
@@ -283,6 +283,8 @@ def test_what_was_set_in_prefect_is_named_and_kept_until_it_is_given_up(
 def test_a_paused_deployment_stays_paused_and_limits_stay(prefect: Prefect, lossy: Project):
     where = "/deployments/name/ann-lossy/lossy"
     place = f"/deployments/{prefect.get(where)['id']}"
+    prefect.get("/work_pools/lossy/queues", {"name": "urgent"})
+    prefect.get(place, {"work_queue_name": "urgent", "work_pool_name": "lossy"}, method="PATCH")
     options = {"collision_strategy": "CANCEL_NEW"}
     limits = {"concurrency_limit": 1, "concurrency_options": options}
     prefect.get(place, {"paused": True, **limits}, method="PATCH")
@@ -293,6 +295,11 @@ def test_a_paused_deployment_stays_paused_and_limits_stay(prefect: Prefect, loss
     assert after["paused"] is True
     assert after["global_concurrency_limit"]["limit"] == 1
     assert after["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    assert after["work_queue_name"] == "urgent"
+    prefect.get(place, {"work_pool_name": prefect.project.slug}, method="PATCH")
+    refused = prefect.run("register", project=lossy)
+    assert refused.returncode == 2
+    assert "would be lost: deployment lossy: work_pool.name;" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -350,6 +357,34 @@ def test_a_second_deployment_is_registered_and_runs(prefect: Prefect, another):
     assert gone.returncode == 0, gone.stderr
     names = {"deployments": {"name": {"any_": ["twofold", "weekly"]}}}
     assert prefect.get("/deployments/filter", names) == []
+
+
+def test_a_deploy_that_does_not_end_is_given_up_in_time(prefect: Prefect, registered: Project):
+    command = with_limits(registered, "register", "SECONDS_TO_DEPLOY=0.5")
+    result = registered.run(*command, "register", env=prefect.environment)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.splitlines()[-1] == (
+        "Error: prefect.yaml: Prefect did not deploy it within 0.5 s; try again later"
+    )
+
+
+def test_the_api_stops_while_prefect_deploys(prefect: Prefect, another):
+    project = another(project_slug="cut")
+    with Recorder(prefect.url) as recorder:
+        environment = {"PREFECT_API_URL": recorder.url + "/api", "PREFECT_CLIENT_MAX_RETRIES": "1"}
+        assert prefect.run("register", project=project, env=environment).returncode == 0
+        first = next(
+            number
+            for number, (method, path, _) in enumerate(recorder.requests)
+            if method == "POST" and path.endswith("/deployments/")
+        )
+        assert prefect.run("unregister", project=project, env=environment).returncode == 0
+        recorder.down_after = first
+        result = prefect.run("register", project=project, env=environment, limit=90)
+    assert result.returncode == 2, result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Error: prefect.yaml: Prefect cannot deploy it: "), last
+    assert "Traceback" not in result.stderr
 
 
 def test_what_prefect_refuses_to_deploy_is_told_in_one_line(prefect: Prefect, another):
@@ -413,6 +448,22 @@ def test_a_work_pool_of_another_type_gets_code_and_requirements(
     assert deployment["job_variables"]["image"] == "mine"
     assert "DATA_URL" not in deployment["job_variables"]["env"]
     assert deployment["job_variables"]["env"]["SATURN_USERNAME"] == "ann"
+
+    # What a container executes, in an environment of its own and an empty folder.
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    assert run(project.python.resolve(), "-m", "venv", outside / "venv").returncode == 0
+    lent = next((project.path / ".venv" / "lib").glob("python*/site-packages/lent.pth"))
+    (own,) = (outside / "venv" / "lib").glob("python*/site-packages")
+    (own / "lent.pth").write_text(lent.read_text())
+    run_id = prefect.run("run", project=project, env=environment).stdout.strip().split("/")[-1]
+    python = outside / "venv" / "bin" / "python"
+    command = (python, "-m", "prefect", "flow-run", "execute", run_id)
+    variables = {**deployment["job_variables"]["env"], **environment, "DATA_URL": "sample"}
+    variables["PREFECT_HOME"] = str(outside)
+    done = run(*command, cwd=outside, env={**prefect.environment, **variables}, limit=200)
+    assert "'pip_install_requirements' completed successfully" in done.stdout + done.stderr
+    assert prefect.get(f"/flow_runs/{run_id}")["state_type"] == "COMPLETED", done.stderr
     worker = prefect.run("worker", project=project, env=environment, limit=60)
     assert worker.returncode != 0
     assert "Traceback" not in worker.stderr
