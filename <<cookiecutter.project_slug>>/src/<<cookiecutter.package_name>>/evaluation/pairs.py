@@ -93,7 +93,7 @@ def _values(function: str, values: Any, count: int) -> tuple[Array, Array]:  # n
     numeric = array.dtype.kind in "bifu"
     array = array.astype(float if numeric else object)
     valid = np.asarray(np.isfinite(array) if numeric else ~pd.isna(array))
-    return array, valid if array.ndim == 1 else valid.all(axis=-1)
+    return array, np.asarray(valid if array.ndim == 1 else valid.all(axis=-1))
 
 
 def _order_classes(scoring: Scoring, predicted: pd.DataFrame) -> pd.DataFrame:
