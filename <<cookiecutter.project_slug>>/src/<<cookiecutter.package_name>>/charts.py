@@ -84,6 +84,7 @@ def draw_metric(rows: list[Row], title: str) -> Any:  # noqa: ANN401  a chart
     base, scale = _chart(rows, "value", "low", "high"), _find_scale(rows, "value")
     legend = alt.Legend() if len({row["model"] for row in rows}) > 1 else None
     base = base.encode(color=alt.Color("model:N", legend=legend))
+    title += " (log scale)" if "type" in scale.to_dict() else ""
     y = alt.Y("value:Q", title=title, scale=scale)
     ends = {"y": alt.Y("low:Q", scale=scale), "y2": "high:Q"}
     return alt.layer(
