@@ -185,6 +185,33 @@ def test_a_file_in_the_folders_place_is_noticed_before_any_work(commands):
     assert_refused(commands.run("history"), "TRIALS_URL", str(commands.trials))
 
 
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("s3:/bucket/trials", "two slashes after the colon"),
+        ("file://trials", "set the folder alone, or write file:// before its absolute path"),
+        ("memory://trials", "is lost when the process ends"),
+        ("ftp://127.0.0.1:9/trials", "Connection refused"),
+        ("zip:///dev/null", "cannot be used"),
+        ("reference:///trials", "cannot be used"),
+        pytest.param("t" * 300, "File name too long", id="300 characters"),
+    ],
+)
+def test_a_place_that_keeps_nothing_is_refused_before_any_work(commands, place, words):
+    for result in (
+        commands.evaluate("--data", "/no/such/log.zip", env={"TRIALS_URL": place}),
+        commands.evaluate("--data", "/no/such/log.zip", "--trials", place),
+    ):
+        assert_refused(result, "TRIALS_URL", words)
+    assert not any(path.name.endswith(":") for path in commands.project.path.iterdir())
+
+
+def test_a_named_pipe_in_the_folder_is_no_trial(commands):
+    trial = trial_of(commands.evaluate("--data", "sample"))
+    os.mkfifo(commands.trials / "20990101T000000000000Z-a.json")
+    assert [kept["id"] for kept in history(commands)] == [trial["id"]]
+
+
 def test_file_urls_are_folders(commands):
     trial = trial_of(commands.evaluate("--data", "sample", "--trials", f"file://{commands.trials}"))
     assert [kept["id"] for kept in history(commands)] == [trial["id"]]
@@ -215,7 +242,8 @@ def test_each_trial_has_an_identity_of_its_own(commands):
 
 
 def test_none_keeps_nothing(commands):
-    for arguments, env in ((["--trials", "none"], {}), ([], {"TRIALS_URL": "none"})):
+    places = ("none", "NONE", "none ")
+    for arguments, env in ((["--trials", "none"], {}), *(([], {"TRIALS_URL": x}) for x in places)):
         result = commands.evaluate("--data", "sample", *arguments, env=env)
         trial_of(result)
         assert "not kept" in result.stderr
@@ -450,9 +478,7 @@ def test_a_store_that_cannot_be_reached(stored):
         "s3://store/trials",
         "http://127.0.0.1:9",
     )
-    assert_refused(
-        stored.run("history", env=env), "TRIALS_URL", "s3://store/trials", "http://127.0.0.1:9"
-    )
+    assert_refused(stored.run("history", env=env), "TRIALS_URL", "s3://store/trials", "127.0.0.1")
 
 
 def test_a_store_whose_package_is_missing_is_noticed_before_any_work(commands):

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from << cookiecutter.package_name >> import cli, pipeline
+from << cookiecutter.package_name >>.errors import InputError
 from << cookiecutter.package_name >>.evaluation.store import write_trial_summary
 from << cookiecutter.package_name >>.evaluation.trial import Trial
 
@@ -84,3 +85,15 @@ def test_bad_input_ends_with_2_and_one_line(run, arguments, message):
     assert (code, out) == (2, "")
     assert err.startswith(message)
     assert err.count("\n") == 1
+
+
+def test_a_column_that_the_model_needs_and_the_rows_lack_is_named_in_one_line(rows):
+    def predict(df):
+        return df["region"]
+
+    with pytest.raises(InputError) as caught:
+        pipeline.call(predict, rows)
+    assert str(caught.value).startswith("model.py: predict needs the column 'region'; the rows")
+    assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(KeyError):  # a fault of another kind
+        pipeline.call(lambda df: {}[df.columns[0]], rows)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from . import model
 from .data import get_target, get_ticket_data_batch
+from .errors import InputError
 from .evaluation.scores import compare_models, evaluate_model
 from .evaluation.selection import Selection
 from .evaluation.store import NONE, check_place, read_trials, write_trial_summary
@@ -40,8 +41,21 @@ class Step(Protocol):
 
 
 def call(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a step here and now."""
-    return function(*args, **kwargs)
+    """Run a step here and now.
+
+    Raises:
+        InputError: The user's function needs a column that the rows do not have.
+    """
+    try:
+        return function(*args, **kwargs)
+    except KeyError as error:
+        rows, name = args[0], error.args[0] if error.args else None
+        if not isinstance(rows, pd.DataFrame) or name in rows:
+            raise
+        file = "data.py" if function is get_target else "model.py"
+        names = ", ".join(map(str, rows.columns))
+        problem = f"{file}: {function.__name__} needs the column {name!r}; the rows have {names}"
+        raise InputError(f"{problem}; let data.py return it, or change that function") from error
 
 
 def read_history() -> list[Trial]:

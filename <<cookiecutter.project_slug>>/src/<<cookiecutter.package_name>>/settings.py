@@ -6,6 +6,7 @@ import dataclasses
 import getpass
 import io
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import platformdirs
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
-from .errors import InputError
+from .errors import InputError, redact_url
 
 SLUG = << cookiecutter.project_slug | quoted >>
 PREFECT_PROJECT = << cookiecutter.prefect_project | quoted >>
@@ -111,11 +112,8 @@ def load_settings(trials: str | None = None) -> Settings:
     """
     read_env_file()
     if trials:
-        is_folder = "://" not in trials and trials != "none"
-        os.environ["TRIALS_URL"] = str(Path(trials).absolute()) if is_folder else trials
-    trials = os.environ.get("TRIALS_URL") or "trials"
-    if "://" not in trials and trials != "none":
-        trials = str(project_folder() / _folder("TRIALS_URL", trials))
+        os.environ["TRIALS_URL"] = _place(trials, Path.cwd())
+    trials = _place(os.environ.get("TRIALS_URL") or "trials", project_folder())
     cache = os.environ.get("CACHE_DIR") or platformdirs.user_cache_dir(SLUG)
     return Settings(
         data=os.environ.get("DATA_URL") or None,
@@ -165,6 +163,22 @@ def _name(variable: str) -> str | None:
         problem = "Prefect does not accept / % & < > in a name, nor - or prefect at its start"
         raise InputError(f"{variable}: {name!r} is not a valid name: {problem}; set another")
     return name or None
+
+
+def _place(text: str, base: Path) -> str:
+    """Where trials are kept: a folder, relative to `base`, a URL, or `none`."""
+    scheme, is_url, rest = text.strip().partition("://")
+    if not is_url and scheme.lower() == "none":
+        return "none"
+    if re.match(r"[A-Za-z][\w+.-]+:/", text) and not is_url:
+        fix = "write it with two slashes after the colon, or ./ before a folder's name"
+    elif is_url and scheme == "memory":
+        fix = "what it holds is lost when the process ends; set a folder or another URL"
+    elif is_url and scheme == "file" and not rest.startswith("/"):
+        fix = "set the folder alone, or write file:// before its absolute path"
+    else:
+        return text.strip() if is_url else str(base / _folder("TRIALS_URL", text.strip()))
+    raise InputError(f"TRIALS_URL: {redact_url(text)} cannot be used: {fix}")
 
 
 def _folder(variable: str, text: str) -> Path:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import InputError, redact_url
+from ..errors import InputError, describe, explain, redact_url
 from .files import atomic_write
 from .trial import Trial
 
@@ -28,10 +28,11 @@ def check_place(place: str) -> None:
         InputError: A package is missing, or a file is where the folder should be.
     """
     folder = _folder(place)
-    if folder is None:
-        _filesystem(place)
-    elif place != NONE and folder.exists() and not folder.is_dir():
-        raise InputError(f"TRIALS_URL: {place} is a file; set it to a folder or a URL")
+    with _explain("used", place):
+        if folder is None:
+            _filesystem(place)
+        elif place != NONE and folder.exists() and not folder.is_dir():
+            raise InputError(f"TRIALS_URL: {place} is a file; set it to a folder or a URL")
 
 
 def write_trial_summary(trial_summary: Trial, place: str) -> str | None:
@@ -85,7 +86,7 @@ def read_trials(place: str, last: int | None = None) -> list[Trial]:
             try:
                 found.append(_parse(contents[name]))
             except Exception as error:  # also a store's own kinds of errors
-                log.warning("%s cannot be read as a trial (%s): left out", name, _reason(error))
+                log.warning("%s cannot be read as a trial (%s): left out", name, describe(error))
         names = names[wanted:]
     found.reverse()  # those of one moment in the order of their names
     # Several models have trials of one window, and their names do not say which was made first.
@@ -124,6 +125,8 @@ def _parse(content: bytes | Exception | Path) -> Trial:
     if isinstance(content, Exception):
         raise content
     if isinstance(content, Path):
+        if not content.is_file():  # reading a named pipe, for one, might never end
+            raise ValueError("not a file")
         content = content.read_bytes()
     return Trial.from_json(json.loads(content, parse_constant=_refuse_constant))
 
@@ -139,8 +142,9 @@ def _explain(done: str, place: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # every store raises its own kinds
-        problem = f"{_shown(place)} cannot be {done}: {_reason(error)}"
-        raise InputError(f"TRIALS_URL: {problem}; fix that, or set another place") from error
+        fix = "install the missing package" if isinstance(error, ImportError) else "fix that"
+        problem = f"TRIALS_URL: {_shown(place)} cannot be {done}"
+        raise explain(error, problem, f"{fix}, or set another place") from error
 
 
 def _folder(place: str) -> Path | None:
@@ -153,17 +157,7 @@ def _shown(place: str) -> str:
     return str(_folder(place) or redact_url(place).rstrip("/"))
 
 
-def _reason(error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) else None
-    return reason or " ".join(str(error).split()) or repr(error)
-
-
 def _filesystem(url: str) -> Any:  # noqa: ANN401  fsspec has no types
     import fsspec  # only for a URL: it takes time to import
 
-    try:
-        return fsspec.core.url_to_fs(url)[0]
-    except (ImportError, ValueError) as error:
-        fix = "install the missing package into this project's environment, or set another place"
-        problem = f"{_shown(url)} cannot be used ({_reason(error)})"
-        raise InputError(f"TRIALS_URL: {problem}: {fix}") from error
+    return fsspec.core.url_to_fs(url)[0]
