@@ -472,13 +472,8 @@ def test_a_bucket_that_is_not_there(stored):
 
 def test_a_store_that_cannot_be_reached(stored):
     env = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "TRIALS_URL": "s3://store/trials"}
-    assert_refused(
-        stored.evaluate("--data", "sample", env=env),
-        "TRIALS_URL",
-        "s3://store/trials",
-        "http://127.0.0.1:9",
-    )
-    assert_refused(stored.run("history", env=env), "TRIALS_URL", "s3://store/trials", "127.0.0.1")
+    for result in (stored.evaluate("--data", "sample", env=env), stored.run("history", env=env)):
+        assert_refused(result, "TRIALS_URL", "s3://store/trials", "127.0.0.1")
 
 
 def test_a_store_whose_package_is_missing_is_noticed_before_any_work(commands):
