@@ -126,7 +126,7 @@ def draw_segments(trial: Trial, metric: str, column: str) -> Any:  # noqa: ANN40
     rows = [{**row, "value": _in_unit(trial, metric, row["value"])} for row in rows]
     tooltip = ["segment:N", "rows:Q", alt.Tooltip("value:Q", format=NUMBER)]
     bars = alt.Chart(alt.InlineData(values=rows)).mark_bar(color=BLUE)
-    x = alt.X("value:Q", title=make_title(trial, metric), axis=FEW_TICKS)
+    x = alt.X("value:Q", title=trial.header(metric), axis=FEW_TICKS)
     bars = bars.encode(x=x, y=alt.Y("segment:N", title=None), tooltip=tooltip)
     return bars.properties(height=alt.Step(30))
 
@@ -215,19 +215,9 @@ def _find_scale(rows: Sequence[Row], *names: str) -> alt.Scale:
     return alt.Scale(domain=[bottom, high + margin], nice=False, zero=False)
 
 
-def _unit(trial: Trial, metric: str) -> dict[str, Any]:
-    unit: dict[str, Any] = trial.scored("metrics", {}).get(metric, {}).get("unit") or {}
-    return unit
-
-
-def make_title(trial: Trial, metric: str) -> str:
-    """A metric with its unit."""
-    symbol = _unit(trial, metric).get("symbol")
-    return f"{metric}, {symbol}" if symbol else metric
-
-
 def _in_unit(trial: Trial, metric: str, value: float | None) -> float | None:
-    return None if value is None else value / _unit(trial, metric).get("per", 1.0)
+    unit = trial.unit(metric) or {"per": 1.0}
+    return None if value is None else value / float(unit["per"])
 
 
 def to_text(value: Any) -> str:  # noqa: ANN401  JSON

@@ -21,7 +21,6 @@ from .charts import (
     draw_relative,
     draw_segments,
     make_row,
-    make_title,
     to_text,
 )
 from .errors import InputError
@@ -90,7 +89,7 @@ def make_report(latest: Trial, trials: Sequence[Trial]) -> str:
     add(
         f"{metric} over time",
         text,
-        draw_metric(of_all, make_title(latest, metric)),
+        draw_metric(of_all, latest.header(metric)),
         as_tables(history),
     )
     if any(row["relative"] is not None for row in rows):

@@ -167,7 +167,8 @@ def _name(variable: str) -> str | None:
 
 def _place(text: str, base: Path) -> str:
     """Where trials are kept: a folder, relative to `base`, a URL, or `none`."""
-    scheme, is_url, rest = text.strip().partition("://")
+    text = text.strip()
+    scheme, is_url, rest = text.partition("://")
     if not is_url and scheme.lower() == "none":
         return "none"
     if re.match(r"[A-Za-z][\w+.-]+:/", text) and not is_url:
@@ -177,7 +178,7 @@ def _place(text: str, base: Path) -> str:
     elif is_url and scheme == "file" and not rest.startswith("/"):
         fix = "set the folder alone, or write file:// before its absolute path"
     else:
-        return text.strip() if is_url else str(base / _folder("TRIALS_URL", text.strip()))
+        return text if is_url else str(base / _folder("TRIALS_URL", text))
     raise InputError(f"TRIALS_URL: {redact_url(text)} cannot be used: {fix}")
 
 

@@ -8,13 +8,12 @@ from typing import Any
 import pandas as pd
 
 from .pairs import Pairs
-from .trial import Trial
+from .trial import MAX_CLASSES, MAX_SEGMENTS, Trial
 
 MAX_COLUMNS = 100  # whose missing values a trial counts
 MIN_EARLIER = 5  # trials, before a batch is compared with them
 EARLIER = 30  # trials that it is compared with, at most
 MORE = 0.1  # by how much the share of missing values must have grown to be told
-BOUNDED = {"target": 50, "segments": 20}  # from so many values on, a trial may not hold all
 SHOWN = 3
 
 
@@ -95,11 +94,11 @@ def _values(trial: Trial) -> dict[str, Mapping[str, int]]:
     found: dict[str, Mapping[str, int]] = {
         column: {name: each["num_obs"] for name, each in values.items() if name != "missing"}
         for column, values in trial.segments.items()
-        if len(values) < BOUNDED["segments"]
+        if len(values) < MAX_SEGMENTS
     }
     target: Mapping[str, Any] = trial.target
     counts = {name: count for name, count in target.items() if isinstance(count, int)}
-    if counts and len(counts) < BOUNDED["target"]:
+    if counts and len(counts) < MAX_CLASSES:
         found[str(trial.scored("target", "target"))] = counts
     return found
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .pairs import Array, Pairs
+from .pairs import Array, Pairs, fold
 
 MAX_BINS = 10
 MAX_CLASSES = 20  # with the one that all others share
@@ -67,9 +67,7 @@ def _count_classes(actual: Array, predicted: Array) -> dict[str, Any]:
     shown = [str(name) for name in names]
     if len(names) > MAX_CLASSES:
         common = np.sort(np.argsort(-np.bincount(codes), kind="stable")[: MAX_CLASSES - 1])
-        new = np.full(len(names), MAX_CLASSES - 1)
-        new[common] = np.arange(MAX_CLASSES - 1)
-        codes, shown = new[codes], [*(shown[code] for code in common), OTHER]
+        codes, shown = fold(codes, common), [*(shown[code] for code in common), OTHER]
     size = len(shown)
     pairs = codes[: len(actual)] * size + codes[len(actual) :]
     counts = np.bincount(pairs, minlength=size * size).reshape(size, size)

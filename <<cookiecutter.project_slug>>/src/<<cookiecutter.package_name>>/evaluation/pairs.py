@@ -81,6 +81,13 @@ def pair(
     return Pairs(actual[known], predicted[known], rows, known, *counts)
 
 
+def fold(codes: Array, common: Array) -> Array:
+    """Renumber the codes of common values in their order; all others get the next number."""
+    new = np.full(codes.max() + 1, len(common))
+    new[common] = np.arange(len(common))
+    return np.asarray(new[codes])
+
+
 def _values(function: str, values: Any, count: int) -> tuple[Array, Array]:  # noqa: ANN401
     """The values as an array of numbers, or of objects for classes; and which are not missing."""
     array = np.asarray(values)

@@ -12,10 +12,9 @@ import pandas as pd
 
 from ..errors import InputError
 from .intervals import Difference, Measurement, compute_metric, difference, measure
-from .pairs import Array, pair
+from .pairs import Array, fold, pair
 from .scoring import Scoring
-
-MAX_SEGMENTS = 20  # values of a column that are measured separately; the rest is measured together
+from .trial import MAX_SEGMENTS
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,5 @@ def _segments(input_df: pd.DataFrame, column: str) -> tuple[Array, list[str]]:
     if len(names) <= MAX_SEGMENTS:
         return codes, names
     common = np.argsort(-np.bincount(codes), kind="stable")[: MAX_SEGMENTS - 1]
-    new = np.full(len(names), MAX_SEGMENTS - 1)
-    new[common] = np.arange(MAX_SEGMENTS - 1)
     rest = f"{len(names) - MAX_SEGMENTS + 1:,} other values"
-    return new[codes], [*(names[code] for code in common), rest]
+    return fold(codes, common), [*(names[code] for code in common), rest]

@@ -23,12 +23,11 @@ from .pairs import pair
 from .scores import Score, suggest_baseline
 from .scoring import Scoring, Unit
 from .selection import Selection
-from .trial import Trial
+from .trial import MAX_CLASSES, Trial
 
 STATISTICS = ("mean", "median", "min", "max")
 SELECTION = ("batch_size", "seed", "closed_last", "lag")
 ERRORS = ("log_error", "log_error_se", "log_relative", "log_relative_se")
-MAX_CLASSES = 50  # whose counts a trial keeps
 log = logging.getLogger(__name__)
 
 

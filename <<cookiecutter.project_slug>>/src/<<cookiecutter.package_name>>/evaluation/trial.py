@@ -12,6 +12,8 @@ from .gate import WORSE
 from .tables import make_line, show_number
 
 ENDS = ("from", "to")  # of a window
+MAX_CLASSES = 50  # whose counts a trial keeps
+MAX_SEGMENTS = 20  # values of a column that are measured separately; the rest is measured together
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,19 @@ class Trial:
         interval = f" ({self.show(name, ends[0])} to {self.show(name, ends[1])})" if ends else ""
         return f"{name} of {self.model} minus that of {self.difference['model']}: {shown}{interval}"
 
+    def unit(self, metric: str) -> Mapping[str, Any] | None:
+        """A metric's unit: its `symbol`, and what it is in terms of that (`per`)."""
+        unit: Mapping[str, Any] | None = self.scored("metrics", {}).get(metric, {}).get("unit")
+        return unit
+
+    def header(self, metric: str) -> str:
+        """A metric's name with its unit."""
+        unit = self.unit(metric)
+        return f"{metric}, {unit['symbol']}" if unit else metric
+
     def show(self, metric: str, value: float | None, *, with_unit: bool = True) -> str:
         """A metric's value for a person, in its unit."""
-        unit = self.scored("metrics", {}).get(metric, {}).get("unit")
-        return show_number(value, unit, with_unit=with_unit)
+        return show_number(value, self.unit(metric), with_unit=with_unit)
 
     def as_row(self) -> dict[str, str]:
         """The trial as a line of a table, by the names of its columns."""
@@ -184,9 +195,7 @@ class Trial:
             str(self.scored("rows", "rows")).capitalize(): self._count,
         }
         for name, value in self.metrics.items():
-            unit = self.scored("metrics", {}).get(name, {}).get("unit")
-            header = f"{name}, {unit['symbol']}" if unit else name
-            row[header] = self.show(name, value, with_unit=False)
+            row[self.header(name)] = self.show(name, value, with_unit=False)
         return row
 
     def as_comparison(self) -> dict[str, str]:
