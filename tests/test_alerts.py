@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,21 +57,6 @@ def create_block(prefect: Prefect, kind: str, name: str, data: dict[str, Any]) -
     prefect.get("/block_documents/", {**block, "block_schema_id": schemas[0]["id"]})
 
 
-def until_answered(prefect: Prefect, path: str, body: dict[str, Any]) -> None:
-    """Ask again while SQLite is busy, as Prefect's own clients do."""
-
-    def is_answered() -> bool:
-        try:
-            prefect.get(path, body)
-        except urllib.error.HTTPError as error:
-            if error.code != 503:
-                raise
-            return False
-        return True
-
-    wait_until(is_answered, path)
-
-
 def end_a_run(prefect: Prefect, deployment: str, kind: str, name: str, message: str) -> None:
     """Make a run of a deployment and end it, as the process of a run would."""
     run = prefect.get(f"/deployments/{deployment}/create_flow_run", {})
@@ -80,9 +64,7 @@ def end_a_run(prefect: Prefect, deployment: str, kind: str, name: str, message: 
         {"type": "RUNNING", "name": "Running"},
         {"type": kind, "name": name, "message": message},
     ):
-        until_answered(
-            prefect, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True}
-        )
+        prefect.get(f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
 
 
 def test_a_failed_or_regressed_run_is_told_once_whatever_the_name_of_its_state(

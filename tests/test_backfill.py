@@ -71,11 +71,12 @@ def test_one_that_is_killed_midway_goes_on_and_ends_as_if_nothing_had_happened(
 ):
     arguments = (*DAYS, *TWO_MONTHS, "--jobs", jobs)
     with start(project, *arguments) as process:
-        wait_until(lambda: len(kept(project)) >= 3, "three trials", 120)
+        # All 60 take less than a second.
+        wait_until(lambda: len(kept(project)) >= 3, "three trials", 120, pause=0.01)
         process.send_signal(signal.SIGKILL)
     wait_until(lambda: not running(project), "its processes to end", 60)
     before = kept(project)
-    assert 3 <= len(before) <= 60  # all of them where the processes were quicker than the kill
+    assert 3 <= len(before) < 60
     result = project.run(project.command, *arguments)
     assert result.returncode in (0, 3), result.stderr
     done = len(before)

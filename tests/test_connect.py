@@ -239,6 +239,13 @@ def test_a_flow_whose_server_is_down_says_so_in_one_line(prefect: Prefect, anoth
     assert result.stderr.startswith(f"Error: PREFECT_API_URL: {url} cannot be reached")
 
 
+SHOW_CONNECTION = """
+from filed.orchestration.connection import find_connection
+connection = find_connection()
+print(connection.url, connection.key + connection.auth_string)
+"""
+
+
 @pytest.mark.parametrize(("address", "kept"), [("http://here/api", "k"), ("http://other/api", "")])
 @pytest.mark.parametrize("name", ["PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"])
 def test_a_secret_in_the_env_file_is_for_the_address_there(
@@ -246,10 +253,8 @@ def test_a_secret_in_the_env_file_is_for_the_address_there(
 ):
     project = another(project_slug="filed")
     (project.path / ".env").write_text(f"PREFECT_API_URL=http://here/api\n{name}=k\n")
-    code = "from filed.orchestration.connection import find_connection as f; "
-    show = "c = f(); print(c.url, c.key + c.auth_string)"
     environment = {**prefect.environment, "HOME": str(tmp_path), "PREFECT_API_URL": address}
-    result = project.run(project.python, "-c", code + show, env=environment)
+    result = project.run(project.python, "-c", SHOW_CONNECTION, env=environment)
     assert result.stdout == f"{address} {kept}\n", result.stderr
 
 
@@ -502,10 +507,8 @@ def test_an_exported_key_does_not_go_to_the_address_in_the_env_file(
     """Unless the address is exported as well, or is Prefect Cloud's."""
     project = another(project_slug="filed")
     (project.path / ".env").write_text(f"PREFECT_API_URL={address}\n")
-    code = "from filed.orchestration.connection import find_connection as f; "
-    show = "c = f(); print(c.url, c.key)"
     environment = {**prefect.environment, "HOME": str(tmp_path), "PREFECT_API_KEY": "k"}
     if exported:
         environment["PREFECT_API_URL"] = address
-    result = project.run(project.python, "-c", code + show, env=environment)
+    result = project.run(project.python, "-c", SHOW_CONNECTION, env=environment)
     assert result.stdout == f"{address} {kept}\n", result.stderr

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,13 +32,24 @@ class Prefect:
     environment: dict[str, str | None] = field(default_factory=dict)
 
     def get(self, path: str, body: Any = None, method: str | None = None) -> Any:
-        """Ask the API; with a body, the method is POST unless another is given."""
+        """Ask the API; with a body, the method is POST unless another is given.
+
+        While SQLite is busy the answer is 503: this asks again, as Prefect's own clients do.
+        """
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             self.url + "/api" + path, data, {"Content-Type": "application/json"}, method=method
         )
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return json.loads(response.read() or b"null")
+        for tries_left in reversed(range(10)):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as response:
+                    return json.loads(response.read() or b"null")
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or not tries_left:
+                    raise
+                error.close()
+                time.sleep(0.5)
+        return None
 
     def run(self, *command: str | Path, project: Project | None = None, **options: Any):
         environment = {**self.environment, **options.pop("env", {})}
@@ -106,13 +118,15 @@ def background(
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def wait_until(condition: Callable[[], Any], what: str, limit: float = 90) -> Any:
+def wait_until(
+    condition: Callable[[], Any], what: str, limit: float = 90, pause: float = 0.5
+) -> Any:
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         found = condition()
         if found:
             return found
-        time.sleep(0.5)
+        time.sleep(pause)
     pytest.fail(f"waited {limit} s for {what}")
 
 
