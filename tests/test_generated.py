@@ -30,7 +30,8 @@ src/PACKAGE/evaluation/resampling.py src/PACKAGE/evaluation/scores.py
 src/PACKAGE/evaluation/scoring.py src/PACKAGE/evaluation/selection.py
 src/PACKAGE/evaluation/store.py src/PACKAGE/evaluation/summary.py src/PACKAGE/evaluation/tables.py
 src/PACKAGE/evaluation/trial.py
-src/PACKAGE/incident_log/__init__.py src/PACKAGE/incident_log/fetch.py
+src/PACKAGE/incident_log/__init__.py src/PACKAGE/incident_log/cache.py
+src/PACKAGE/incident_log/fetch.py src/PACKAGE/incident_log/formats.py
 src/PACKAGE/incident_log/parse.py src/PACKAGE/incident_log/sample.py
 src/PACKAGE/orchestration/__init__.py src/PACKAGE/orchestration/connection.py
 src/PACKAGE/orchestration/flow.py src/PACKAGE/orchestration/register.py

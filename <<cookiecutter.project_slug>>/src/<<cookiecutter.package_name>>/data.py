@@ -9,10 +9,12 @@ Repository (Amaral, Fantinato and Peres; CC BY 4.0). Your own source may be as s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from .evaluation.selection import Selection
-from .incident_log.parse import read_log
+from .incident_log.parse import list_blocks, read_log
 
 
 def get_ticket_data_batch(selection: Selection) -> pd.DataFrame:
@@ -31,7 +33,27 @@ def get_ticket_data_batch(selection: Selection) -> pd.DataFrame:
         InputError: The log cannot be read.
     """
     events = read_log(selection.data)
-    return selection.draw(events, closed_at="closed_at")
+    batch = selection.draw(events, closed_at="closed_at")
+    if len(batch) < len(events):  # then it need not name every ticket of the log
+        batch["number"] = batch["number"].cat.remove_unused_categories()
+    return batch
+
+
+def blocks(selection: Selection) -> list[Callable[[], pd.DataFrame]]:
+    """Divide the log into blocks that a Dask cluster reads: without it, nothing else changes.
+
+    Args:
+        selection: `selection.data` says what to read.
+
+    Returns:
+        Functions that can be pickled. Each reads its part of the log; one after the other they
+        return all rows, in the columns and the order of `get_ticket_data_batch`, before
+        `selection.draw`. A frame's categories are those of its own rows.
+
+    Raises:
+        InputError: The log cannot be read.
+    """
+    return list_blocks(selection.data)
 
 
 def get_target(df: pd.DataFrame) -> pd.Series[float]:

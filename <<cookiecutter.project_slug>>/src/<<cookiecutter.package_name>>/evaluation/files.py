@@ -7,17 +7,21 @@ import errno
 import os
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 MAX_WRITE_SECONDS = 3600.0  # a partial file older than this was left by a killed process
 
 
-def atomic_write(path: Path, content: bytes, *, replace: bool) -> None:
+def atomic_write(
+    path: Path, content: bytes | Callable[[IO[bytes]], object], *, replace: bool
+) -> None:
     """Write a partial file beside `path`, then move it there; create the folder if needed.
 
     Args:
         path: The file.
-        content: What it will hold.
+        content: What it will hold, or what writes that.
         replace: Whether it may replace an existing file. If not, the content is also flushed to
             disk first, so that it outlasts a power cut.
 
@@ -33,8 +37,8 @@ def atomic_write(path: Path, content: bytes, *, replace: bool) -> None:
     _remove_abandoned(path.parent)
     partial = path.parent / f".{uuid.uuid4().hex}.part"
     try:
-        with partial.open("xb") as file:
-            file.write(content)
+        with partial.open("x+b") as file:
+            content(file) if callable(content) else file.write(content)
             if not replace:
                 file.flush()
                 os.fsync(file.fileno())

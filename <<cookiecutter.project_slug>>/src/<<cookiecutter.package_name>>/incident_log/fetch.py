@@ -1,11 +1,14 @@
-"""Fetching the log from a path, a web address or an object store, within limits."""
+"""Fetching files of the log from a path, a web address or an object store, within limits."""
 
 import logging
+import os
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, ParamSpec, TypeVar
 
 import click
 import fsspec
@@ -17,10 +20,14 @@ from ..settings import load_settings
 URL = "https://archive.ics.uci.edu/static/public/498/incident+management+process+enriched+event+log.zip"
 OLDER_URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/00498/incident_event_log.zip"
 CONDITIONS = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}
+SUFFIXES = (".csv", ".parquet", ".zip")  # of the files that are read in a folder
+SPOOLED = 50_000_000  # bytes of a download that are held in memory; a larger one goes to a file
+P = ParamSpec("P")
+R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 
-def fetch(source: str, known: dict[str, str]) -> tuple[bytes | None, dict[str, str]]:
+def fetch(source: str, known: dict[str, str]) -> tuple[IO[bytes] | None, dict[str, str]]:
     """Fetch a file, unless a web server says that the known one is current.
 
     Args:
@@ -28,39 +35,134 @@ def fetch(source: str, known: dict[str, str]) -> tuple[bytes | None, dict[str, s
         known: What this function returned with the known file; empty if there is none.
 
     Returns:
-        The content, None if it is that of the known file; and what to remember about it: `data`,
-        its name without secrets, and the conditions for asking again.
+        The file, open, None if it is the known one; and what to remember about it: `data`, its
+        name without secrets, and the conditions for asking again.
 
     Raises:
         InputError: It is larger than DATA_MAX_MB, or a web server does not give it.
         UnavailableError: It cannot be fetched now, or not within the time limits.
         Exception: requests and the stores raise their own.
     """
+    read = _download if is_web(source) else _open
+    return within_limits(source, read, source, known)
+
+
+def list_folder(source: str) -> list[str] | None:
+    """The names of a folder's files, sorted, without hidden and other files.
+
+    Returns:
+        Names; None if the source is not a folder.
+
+    Raises:
+        InputError: The folder holds no such file.
+        Exception: The stores raise their own.
+    """
+    if is_web(source):
+        return None
+    paths = within_limits(source, _list_paths, source)
+    if paths is None:
+        return None
+    names = sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
+    files = [n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith((".", "_"))]
+    if not files:
+        raise InputError(f"the folder holds no {', no '.join(SUFFIXES)} file")
+    return files
+
+
+def in_folder(source: str, name: str) -> str:
+    """The path or URL of a folder's file."""
+    folder, chain, rest = source.partition("::")
+    return f"{folder}{'' if folder.endswith('/') else '/'}{name}{chain}{rest}"
+
+
+def read_range(source: str, start: int, stop: int) -> bytes:
+    """Read a part of a file."""
+    system, path = _locate(source)
+    return bytes(within_limits(source, system.cat_file, path, start=start, end=stop))
+
+
+def read_with(source: str, read: Callable[[IO[bytes]], R]) -> R:
+    """Let a function read parts of a file."""
+
+    def run() -> R:
+        system, path = _locate(source)
+        with system.open(path) as file:
+            return read(file)
+
+    return within_limits(source, run)
+
+
+def is_web(source: str) -> bool:
+    """Whether a web server is asked."""
+    return source.lower().startswith(("http://", "https://"))
+
+
+def within_limits(source: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call what reads a source, and do not wait longer than DOWNLOAD_MAX_SECONDS if it is a URL.
+
+    Raises:
+        UnavailableError: It took longer.
+    """
     if "://" not in source:
-        return _read_file(source, known)
-    read = _download if source.lower().startswith(("http://", "https://")) else _read_file
+        return function(*args, **kwargs)
     with ThreadPool(1) as pool:  # unlike an executor's, its threads do not keep Python running
-        fetching = pool.apply_async(read, (source, known))
+        fetching = pool.apply_async(function, args, kwargs)
         fetching.wait(load_settings().download_max_seconds)
         if not fetching.ready():  # however slowly headers or blocks arrive
             raise UnavailableError("it was not complete within DOWNLOAD_MAX_SECONDS; raise that")
         return fetching.get()
 
 
-def check_size(size: int, limit: int) -> None:
-    """Raise InputError if there are more bytes than the limit allows."""
+def check_size(size: int) -> None:
+    """Raise InputError if there are more bytes than DATA_MAX_MB."""
+    limit = load_settings().data_max_bytes
     if size > limit:
         raise InputError(f"it holds more than {limit / 1e6:,g} MB; if it should, raise DATA_MAX_MB")
 
 
-def _read_file(source: str, _known: dict[str, str]) -> tuple[bytes, dict[str, str]]:
-    with fsspec.open(source) if "://" in source else Path(source).expanduser().open("rb") as file:
-        content = file.read(load_settings().data_max_bytes + 1)
-    check_size(len(content), load_settings().data_max_bytes)
-    return bytes(content), {"data": redact_url(source)}
+def _locate(source: str) -> tuple[Any, str]:
+    """The file system, and the path in it."""
+    if "://" not in source:
+        source = str(Path(source).expanduser().absolute())
+        return fsspec.filesystem("file"), source
+    system, path = fsspec.core.url_to_fs(source)
+    return system, path
 
 
-def _download(url: str, known: dict[str, str]) -> tuple[bytes | None, dict[str, str]]:
+def _list_paths(source: str) -> list[str] | None:
+    if "://" not in source and not Path(source).expanduser().is_dir():
+        return None
+    system, path = _locate(source)
+    return system.ls(path, detail=False) if system.isdir(path) else None
+
+
+def _open(source: str, _known: dict[str, str]) -> tuple[IO[bytes], dict[str, str]]:
+    about = {"data": redact_url(source)}
+    if "://" not in source:
+        file: IO[bytes] = Path(source).expanduser().open("rb")
+        if file.seekable():  # else a pipe
+            check_size(os.fstat(file.fileno()).st_size)
+            return file, about
+    else:
+        system, path = _locate(source)
+        file = system.open(path)
+    with file:
+        return _spool(iter(lambda: file.read(1_000_000), b"")), about
+
+
+def _spool(parts: Iterator[bytes], report: Callable[[int], object] = id) -> IO[bytes]:
+    """Keep a file that arrives in parts, in memory or in a temporary file."""
+    kept, total = SpooledTemporaryFile(SPOOLED), 0  # noqa: SIM115  who asked closes it
+    for part in parts:
+        total += len(part)
+        check_size(total)
+        kept.write(part)
+        report(len(part))
+    kept.seek(0)
+    return kept
+
+
+def _download(url: str, known: dict[str, str]) -> tuple[IO[bytes] | None, dict[str, str]]:
     import requests  # here, as importing it takes time
     from urllib3.exceptions import HTTPError, InvalidHeader
     from urllib3.util import Retry
@@ -92,13 +194,8 @@ def _download(url: str, known: dict[str, str]) -> tuple[bytes | None, dict[str, 
             retry.sleep(refusal)
 
 
-def _read_body(raw: Any) -> bytes:  # noqa: ANN401
-    content, total, limit = bytearray(), raw.length_remaining, load_settings().data_max_bytes
+def _read_body(raw: Any) -> IO[bytes]:  # noqa: ANN401
     # read1 gives what has arrived; iter_content waits for a full chunk, however long it takes.
-    data = iter(lambda: raw.read1(65_536, decode_content=True), b"")
+    data, total = iter(lambda: raw.read1(65_536, decode_content=True), b""), raw.length_remaining
     with click.progressbar(data, total, "Loading", not sys.stderr.isatty(), file=sys.stderr) as bar:
-        for part in data:
-            content += part
-            check_size(len(content), limit)
-            bar.update(len(part))
-    return bytes(content)
+        return _spool(data, bar.update)

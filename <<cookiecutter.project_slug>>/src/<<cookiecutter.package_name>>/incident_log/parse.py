@@ -1,146 +1,249 @@
-"""Reading the event log: it is parsed once, and then taken from the cache."""
+"""Reading the event log, whole or in blocks."""
 
-import csv
 import hashlib
 import io
-import zipfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import IO, Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import feather
-from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
 
 from ..errors import InputError, UnavailableError, explain, redact_url
-from ..evaluation.files import atomic_write
-from ..settings import load_settings
-from .fetch import URL, check_size, fetch, log
+from .cache import cache_path, keep_cached, known_cached, load_cached
+from .fetch import (
+    URL,
+    check_size,
+    fetch,
+    in_folder,
+    is_web,
+    list_folder,
+    log,
+    read_range,
+    read_with,
+)
+from .formats import (
+    COLUMNS,
+    ROW,
+    SCHEMA,
+    hash_file,
+    is_parquet,
+    is_zip,
+    open_parquet,
+    parse_csv,
+    parse_file,
+    parse_parquet,
+    pieces,
+    unzipped,
+)
 from .sample import make_log
 
-MEMBER = "incident_event_log.csv"
-TIMES = ["sys_updated_at", "closed_at"]
-COLUMNS = ["number", "priority", *TIMES]
 UCI = {"fd184bbfd62329cfe093e99da2ea7071905f2ead91900b448eb2635870821bef": "UCI incident event log"}
+SAMPLE = "sample"
 HINT = "check it, or take synthetic tickets: --data sample (with make: DATA=sample)"
+BLOCK = 32_000_000  # bytes of a CSV file
+About = dict[str, str]
 
 
 def read_log(source: str | None) -> pd.DataFrame:
     """Read the event log.
 
     Args:
-        source: A path or URL of the log, a CSV file or a zip that holds incident_event_log.csv;
+        source: A path or URL of the log: a CSV file, a zip that holds incident_event_log.csv, a
+            Parquet file, or a folder of such files, which are taken in the order of their names;
             `sample` for synthetic tickets; None for UCI's log.
 
     Returns:
         Shape (n, 4), one row per event, in the log's order: `number` (the incident's) and
-        `priority` as text, `sys_updated_at` and `closed_at` as datetime64 without a time zone,
-        never missing.
-        `attrs["source"]` says what was read: `data`, its address or path without secrets, the
-        `sha256` of the CSV file, and its `name` if it is well known.
+        `priority`, categories of text; `sys_updated_at` and `closed_at` as datetime64 without a
+        time zone, never missing.
+        `attrs["source"]` says what was read: `data`, its address or path without secrets; the
+        `sha256` of the CSV or Parquet file, for a folder that of the list of its files and theirs;
+        and its `name` if it is well known.
 
     Raises:
-        InputError: It cannot be fetched or parsed. It names the column or line.
+        InputError: It cannot be fetched or parsed. It names the file, and the column or line.
         UnavailableError: It cannot be fetched now.
     """
-    # Raise the number when the same file is parsed differently.
-    path = load_settings().cache / f"{_sha256(f'3 {source}'.encode())[:16]}.arrow"
-    table, known = _read_cached(path)
+    path, source = cache_path(source), source or URL
+    known = known_cached(path)
     try:
-        sample = {"data": "sample", "name": "synthetic sample"}
-        content, about = (make_log(), sample) if source == "sample" else fetch(source or URL, known)
-        if content is not None and (digest := _sha256(content)) != known.get("file"):
-            table, sha256 = _parse(content)
-            known = {"name": UCI.get(sha256, ""), **about, "sha256": sha256, "file": digest}
-            _keep_cached(path, table.replace_schema_metadata(known))
-    except Exception as error:  # zip files, Arrow and each store raise their own
-        explained = explain(error, f"data: cannot read {redact_url(source or URL)}", HINT)
-        if not (known and isinstance(explained, UnavailableError)):
-            raise explained from error
-        log.warning("%s. Using the cached copy, which may be out of date", explained)
-    frame: pd.DataFrame = table.to_pandas()
-    frame.attrs["source"] = {key: known[key] or None for key in ("data", "sha256", "name")}
+        table, about = _read_new(source, known)
+        if table is not None:
+            known = about
+            keep_cached(path, table.replace_schema_metadata(known))
+    except UnavailableError as error:
+        if not known:
+            raise
+        log.warning("%s. Using the cached copy, which may be out of date", error)
+        table = None
+    return _to_frame([load_cached(path) if table is None else table], known)
+
+
+def list_blocks(source: str | None) -> list[Callable[[], pd.DataFrame]]:
+    """Divide the log into blocks, each of which can be read on its own, elsewhere.
+
+    They are ranges of rows of a CSV file, row groups of a Parquet file, and zips and what a web
+    server has as a whole. The log is read once, for its SHA-256 and to find where rows begin.
+
+    Args:
+        source: As in `read_log`.
+
+    Returns:
+        Functions without arguments that can be pickled. One after the other, they return the rows
+        of `read_log`; each frame's categories are those of its own rows.
+
+    Raises:
+        InputError: As `read_log`.
+    """
+    whole: list[Callable[[], pd.DataFrame]] = [partial(read_log, source)]
+    if source is None or source == SAMPLE or is_web(source):
+        return whole
+    with _explained(source):
+        names = list_folder(source)
+    if names is None:
+        plan, sha256 = _plan(source)
+        if len(plan) == 1:
+            return whole
+    else:
+        plans = [_plan(in_folder(source, name)) for name in names]
+        plan = [block for blocks, _ in plans for block in blocks]
+        sha256 = _combine(names, [digest for _, digest in plans])
+    about = {"data": redact_url(source), "sha256": sha256, "name": UCI.get(sha256, "")}
+    return [partial(block, about=about) for block in plan]
+
+
+def _read_new(source: str, known: About) -> tuple[pa.Table | None, About]:
+    """The log, None if it is the known one, and what to remember about it."""
+    with _explained(source):
+        names = None if source == SAMPLE else list_folder(source)
+        if names is None:
+            return _read_new_file(source, known)
+    urls = [in_folder(source, name) for name in names]
+    if known and known["file"] == _combine(names, map(_hash, urls)):
+        return None, known
+    tables, contents, files = [], [], []
+    for url in urls:
+        with _explained(url), _open(url) as file:
+            found, sha256, digest = _parse(file)
+            tables += found
+            check_size(ROW * sum(map(len, tables)))
+            contents.append(sha256)
+            files.append(digest)
+    about = {"data": redact_url(source), "name": "", "sha256": _combine(names, contents)}
+    with _explained(source):
+        return _join(tables), {**about, "file": _combine(names, files)}
+
+
+def _read_new_file(source: str, known: About) -> tuple[pa.Table | None, About]:
+    file: IO[bytes] | None = io.BytesIO()
+    about = {"data": SAMPLE, "name": "synthetic sample"}
+    if source == SAMPLE:
+        file = io.BytesIO(make_log())
+    else:
+        file, about = fetch(source, known)
+    if file is None:
+        return None, known
+    with file:
+        if known and hash_file(file) == known["file"]:
+            return None, known
+        tables, sha256, digest = _parse(file)
+    about = {"name": UCI.get(sha256, ""), **about, "sha256": sha256, "file": digest}
+    return _join(tables), about
+
+
+def _parse(file: IO[bytes]) -> tuple[list[pa.Table], str, str]:
+    """Tables, the SHA-256 of the CSV or Parquet file, and that of the file itself."""
+    digest = hash_file(file) if is_zip(file) else ""  # others are hashed while they are parsed
+    tables, sha256 = parse_file(file)
+    return tables, sha256, digest or sha256
+
+
+def _open(source: str) -> Any:  # noqa: ANN401  a file
+    return fetch(source, {})[0]
+
+
+def _hash(source: str) -> str:
+    with _explained(source), _open(source) as file:
+        return hash_file(file)
+
+
+def _combine(names: list[str], digests: Iterable[str]) -> str:
+    """The SHA-256 of a folder's files."""
+    lines = (f"{digest}  {name}\n" for name, digest in zip(names, digests, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _join(tables: list[pa.Table]) -> pa.Table:
+    if not any(map(len, tables)):
+        raise InputError("it holds no events, only a header")
+    return pa.concat_tables(tables).unify_dictionaries()
+
+
+def _plan(source: str) -> tuple[list[Callable[..., pd.DataFrame]], str]:
+    """A file's blocks, which are to be given what was read; and the SHA-256 of its content."""
+    with _explained(source), _open(source) as file, ThreadPoolExecutor(1) as hasher:
+        if is_parquet(file):
+            groups = open_parquet(file).num_row_groups
+            file.seek(0)
+            return [partial(_read_group, source, group) for group in range(groups)], hash_file(file)
+        digest, hashing, header = hashlib.sha256(), Future[None](), b""
+        hashing.set_result(None)
+        starts, place, line = [(0, 0)], 0, 0
+        for piece in pieces(csv := unzipped(file)):
+            if place - starts[-1][0] >= BLOCK:
+                starts.append((place, line))
+            hashing.result()
+            hashing = hasher.submit(digest.update, piece)
+            place, line = place + len(piece), line + piece.count(b"\n")
+            header = header or piece.lstrip(b"\r\n").partition(b"\n")[0] + b"\n"
+        hashing.result()
+        stops = [start for start, _ in starts[1:]] + [place]
+        blocks: list[Callable[..., pd.DataFrame]] = [
+            partial(_read_range, source, start, stop, header if start else b"", line)
+            for (start, line), stop in zip(starts, stops, strict=True)
+        ]
+        return (blocks if csv is file else [partial(_read_file, source)]), digest.hexdigest()
+
+
+def _read_range(
+    source: str, start: int, stop: int, header: bytes, line: int, about: About
+) -> pd.DataFrame:
+    """Rows of a CSV file from byte to byte, which stand after that many lines."""
+    with _explained(source):
+        content = read_range(source, start, stop)
+        if len(content) != stop - start:
+            raise InputError("it became shorter while it was read; read it again")
+        return _to_frame(parse_csv(io.BytesIO(header + content), line=line), about)
+
+
+def _read_group(source: str, group: int, about: About) -> pd.DataFrame:
+    """A row group of a Parquet file."""
+    with _explained(source):
+        return _to_frame(read_with(source, lambda file: list(parse_parquet(file, group))), about)
+
+
+def _read_file(source: str, about: About) -> pd.DataFrame:
+    """A file of a folder."""
+    with _explained(source), _open(source) as file:
+        return _to_frame(parse_file(file)[0], about)
+
+
+def _to_frame(tables: list[pa.Table], about: About) -> pd.DataFrame:
+    table = pa.concat_tables([SCHEMA.empty_table(), *tables]).unify_dictionaries()
+    tables.clear()
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+    del table  # so that each column is there once
+    frame = pd.DataFrame({name: columns.pop(name).to_pandas() for name in COLUMNS}, copy=False)
+    frame.attrs["source"] = {key: about[key] or None for key in ("data", "sha256", "name")}
     return frame
 
 
-def _keep_cached(path: Path, table: pa.Table) -> None:
-    feather.write_feather(table, file := io.BytesIO())
+@contextmanager
+def _explained(source: str) -> Iterator[None]:
     try:
-        atomic_write(path, _sha256(file.getvalue()).encode() + file.getvalue(), replace=True)
-    except OSError as error:  # it only costs time
-        log.warning("data: not cached: cannot write to %s: %s", path.parent, error.strerror)
-
-
-def _read_cached(path: Path) -> tuple[Any, dict[str, str]]:
-    with suppress(OSError):
-        content = pa.OSFile(str(path)).read_buffer()
-        if content[:64].to_pybytes() == _sha256(content[64:]).encode():
-            table = feather.read_table(pa.BufferReader(content[64:]))
-            return table, {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
-        log.warning("data: ignoring the cached file %s, which is damaged", path)
-    return None, {}
-
-
-def _sha256(content: Any) -> str:  # noqa: ANN401  bytes, or Arrow's buffer
-    return hashlib.sha256(content).hexdigest()
-
-
-def _parse(content: bytes) -> tuple[pa.Table, str]:
-    """The rows of a CSV or zip file that have both times, and the SHA-256 of the CSV file."""
-    digest = hashlib.sha256()
-    # While a piece is unzipped here, threads parse and hash those before it.
-    with _open(content) as file, ThreadPoolExecutor(1) as parser, ThreadPoolExecutor(1) as hasher:
-        pieces = _pieces(file, lambda piece: hasher.submit(digest.update, piece))
-        table = pa.concat_tables(parser.map(_parse_piece, pieces)).combine_chunks()
-    if not table.num_rows:
-        raise InputError("it holds no events, only a header")
-    for name in TIMES:
-        encoded = table[name].chunk(0).dictionary_encode()  # a log repeats its times
-        times = pc.strptime(encoded.dictionary, "%d/%m/%Y %H:%M", "ms", error_is_null=True)
-        # Arrow takes 31/2 for 2/3, and 16 for the year 16.
-        days = pc.extract_regex(encoded.dictionary, r"^(?P<d>\d\d?)/\d+/[12]\d{3} ").flatten()[0]
-        is_wrong = pc.fill_null(pc.not_equal(days.cast("int64"), pc.day(times)), True)
-        if (row := is_wrong.take(encoded.indices).index(True).as_py()) >= 0:
-            reader = csv.reader(io.TextIOWrapper(_open(content), "utf-8", "replace", newline=""))
-            line = [reader.line_num for record in reader if record][row + 1]
-            raise InputError(f"line {line}: {name} is {encoded[row].as_py()!r}, not D/M/YYYY HH:MM")
-        table = table.set_column(COLUMNS.index(name), name, times.take(encoded.indices))
-    return table.filter(pc.and_(*(table[name].is_valid() for name in TIMES))), digest.hexdigest()
-
-
-def _open(content: bytes) -> IO[bytes]:
-    if not content.startswith(b"PK"):
-        return io.BytesIO(content)
-    archive = zipfile.ZipFile(io.BytesIO(content))
-    member = archive.NameToInfo.get(MEMBER)
-    # Of other methods zipfile unpacks a block whole, however large it becomes.
-    if member is None or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise InputError(f"it must hold {MEMBER}, deflated or stored, not {archive.namelist()[:3]}")
-    return archive.open(member)
-
-
-def _pieces(file: IO[bytes], read_along: Callable[[bytes], object]) -> Iterator[bytes]:
-    """The CSV file in pieces of whole lines, each with the header; at least one piece."""
-    header, limit = b"", load_settings().data_max_bytes
-    while (piece := file.read(300_000) + file.readline(1_000_000)) or not header:
-        piece += file.read(limit) if b'"' in piece else b""  # quotes may enclose line breaks
-        check_size(file.tell(), limit)
-        read_along(piece)
-        yield header + piece
-        header = header or piece.lstrip(b"\r\n").partition(b"\n")[0] + b"\n"
-
-
-def _parse_piece(piece: bytes) -> pa.Table:
-    names = next(csv.reader(str(piece[:16_384], "utf-8-sig", "replace").strip().splitlines()), [])
-    if wrong := [name for name in COLUMNS if names.count(name) != 1]:
-        raise InputError(f"its header must name {wrong[0]} once; it begins with {piece[:30]!r}")
-    read, split = ReadOptions(block_size=4_000_000), ParseOptions(newlines_in_values=b'"' in piece)
-    convert = ConvertOptions(null_values=["?", ""], strings_can_be_null=True)
-    convert.include_columns, convert.column_types = COLUMNS, dict.fromkeys(COLUMNS, pa.string())
-    # A copy of Arrow's: its threads may outlive this call, and then may not wait for Python's lock.
-    copy = pa.BufferReader(pa.scalar(piece, pa.large_binary()).as_buffer())
-    return read_csv(copy, read, split, convert)
+        yield
+    except Exception as error:  # zip files, Arrow and each store raise their own
+        raise explain(error, f"data: cannot read {redact_url(source)}", HINT) from error
