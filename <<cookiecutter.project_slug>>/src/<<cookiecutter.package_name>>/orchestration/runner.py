@@ -6,7 +6,9 @@ Importing Dask takes a second, and not every command needs it: so it is imported
 from __future__ import annotations
 
 import asyncio
+<% if cookiecutter.prefect_version == "3" %>
 import copy
+<% endif %>
 import functools
 import importlib
 import logging
@@ -14,18 +16,24 @@ import operator
 import os
 import sys
 import warnings
+<% if cookiecutter.prefect_version == "3" %>
 from collections.abc import Callable, Iterator, Mapping
+<% else %>
+from collections.abc import Iterator, Mapping
+<% endif %>
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+<% if cookiecutter.prefect_version == "1" %>
+from prefect.executors import DaskExecutor, Executor, LocalExecutor
+
+<% endif %>
 from ..errors import InputError, UnavailableError, describe
 from ..evaluation.blocks import Block, Computed, join_blocks
 from ..evaluation.selection import Selection
 from ..pipeline import compute_part, get_blocks
 from ..settings import (
-<% if cookiecutter.prefect_version == "3" %>
     DASK_CLUSTER,
-<% endif %>
     SINGLE_MACHINE,
     Settings,
     load_settings,
@@ -127,7 +135,12 @@ def open_cluster() -> Iterator[Client]:
         _compare_versions(place, client.get_versions())
         # The cluster need not have this package.
         cloudpickle = importlib.import_module("cloudpickle")
+<% if cookiecutter.prefect_version == "1" %>
+        if sys.modules.get(PACKAGE):  # else the flow itself came without it
+            cloudpickle.register_pickle_by_value(sys.modules[PACKAGE])
+<% else %>
         cloudpickle.register_pickle_by_value(sys.modules[PACKAGE])
+<% endif %>
         yield client
 
 
@@ -196,7 +209,6 @@ def make_task_runner() -> TaskRunner[Any] | None:
     return ClusterTaskRunner()
 
 
-<% endif %>
 def carry_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a function that has this process's settings wherever it runs."""
     settings = load_settings()
@@ -212,6 +224,27 @@ def carry_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+<% else %>
+class ClusterExecutor(DaskExecutor):
+    """Executes tasks on the cluster that the settings name."""
+
+    address: str
+
+    @contextmanager
+    def start(self) -> Iterator[None]:
+        """Open the cluster, and give it back at the end."""
+        with open_cluster() as client:
+            self.address = client.scheduler_info()["address"]
+            with super().start():
+                yield
+
+
+def make_executor(execution: str) -> Executor:
+    """Make what executes the tasks of a flow."""
+    return ClusterExecutor() if execution == DASK_CLUSTER else LocalExecutor()
+
+
+<% endif %>
 async def _greet(distributed: Any, address: str, how: Mapping[str, Any]) -> None:  # noqa: ANN401
     """Let a scheduler answer: unlike a client, this leaves nothing behind where it does not."""
     limit = SECONDS_TO_CONNECT
