@@ -151,10 +151,26 @@ def load_settings(trials: str | None = None) -> Settings:
 
 def set_execution(
     execution: str | None, workers: int | None = None, worker_size: str | None = None
-) -> None:
-    """Set EXECUTION, DASK_WORKERS and DASK_WORKER_SIZE for this process, as far as given."""
-    given = {"EXECUTION": execution, "DASK_WORKERS": workers, "DASK_WORKER_SIZE": worker_size}
-    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
+) -> dict[str, str]:
+    """Set EXECUTION, DASK_WORKERS and DASK_WORKER_SIZE for this process, as far as given.
+
+    Returns:
+        What was set.
+    """
+    asked = {"EXECUTION": execution, "DASK_WORKERS": workers, "DASK_WORKER_SIZE": worker_size}
+    given = {name: str(value) for name, value in asked.items() if value is not None}
+    os.environ.update(given)
+    return given
+
+
+def describe_execution(settings: Settings) -> dict[str, str]:
+    """The variables that say how a run executes its steps, as far as they matter."""
+    found = {"EXECUTION": settings.execution}
+    if settings.execution != SINGLE_MACHINE:
+        found["DASK_ADDRESS"] = settings.dask_address or ""
+        found["DASK_WORKERS"] = str(settings.dask_workers or "")
+        found["DASK_WORKER_SIZE"] = settings.dask_worker_size or ""
+    return {name: value for name, value in found.items() if value}
 
 
 <% if cookiecutter.prefect_version == "1" %>
