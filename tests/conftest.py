@@ -11,7 +11,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from commands import Commands
+from commands import Commands, Prefork
 from filelock import FileLock
 from prefect_server import Prefect, background, free_port, wait_until
 from projects import (
@@ -28,21 +28,32 @@ from slow import SlowLog
 
 collect_ignore = ["patterns"]  # laid over generated projects, whose tests are in there
 MISSING = [version for version in PYTHONS if find_python(version) is None]
+SECOND_SERVER = ("test_register", "test_alerts", "test_saturn")
+LONGEST = ("server 1", "server 2", "test_patterns", "test_generated", "test_evaluate", "prefect_1")
 REQUIRED = os.environ.get("REQUIRE_PYTHONS", "").split()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a module's tests in one process, and all that need the one Prefect server in another.
+    """Run a module's tests in one process, those that need Prefect's server in two of their own.
 
-    The server takes long to start.
+    The server takes long to start. What takes longest begins first.
     """
+
+    def group_of(item: pytest.Item) -> str:
+        module = item.nodeid.partition("::")[0]
+        if "prefect" not in getattr(item, "fixturenames", ()):
+            return module
+        return f"prefect server {1 + (Path(module).stem in SECOND_SERVER)}"
+
+    def rank(item: pytest.Item) -> int:
+        name = next(item.iter_markers("xdist_group")).args[0]
+        return next((i for i, each in enumerate(LONGEST) if each in name), len(LONGEST))
+
     for item in items:
-        if item.get_closest_marker("xdist_group"):
-            continue
-        needs_server = "prefect" in getattr(item, "fixturenames", ())
-        group = "prefect server" if needs_server else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    items.sort(key=rank)
 
 
 def pytest_report_header() -> str:
@@ -75,11 +86,24 @@ def baked(tmp_path: Path) -> Callable[..., Project]:
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Project]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all test processes of this run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
+
+
+@pytest.fixture(scope="session")
+def types_cache(shared: Path) -> Callable[[str], dict[str, str]]:
+    """By variant, a variable that names the type checker's cache.
+
+    It is for projects in one environment: mypy knows what it has read by its path.
+    """
+    return lambda variant: {"MYPY_CACHE_DIR": str(shared / f"types-{variant}")}
+
+
+@pytest.fixture(scope="session")
+def installed(shared: Path) -> Callable[[str, str], Project]:
     """The default project of a variant, installed once by its own `make setup` on a Python."""
-    shared = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        shared = shared.parent  # the folder that all test processes of this run share
 
     def install(variant: str, version: str) -> Project:
         folder = shared / f"installed-{variant}-{version}"
@@ -125,7 +149,13 @@ def existing(variant: str, version: str | None = None) -> tuple[str, str]:
     return variant, version
 
 
-# Variant 3 on a real server, of which there is one.
+# Variant 3 on a real server.
+
+# What the commands that talk to Prefect import.
+OF_COMMANDS = [
+    f"ticket_model_evaluation.{name}"
+    for name in ("cli", "orchestration.register", "orchestration.runs", "orchestration.server")
+]
 
 
 @pytest.fixture(scope="module")
@@ -163,10 +193,15 @@ def prefect(
     log = folder / "server.log"
     with background(project, log, environment, "server", "--port", str(port)) as server:
         wait_until(
-            lambda: server.poll() is not None or "Ctrl-C stops" in log.read_text(), "the server"
+            lambda: server.poll() is not None or "Ctrl-C stops" in log.read_text(),
+            "the server",
+            limit=240,
         )
         assert server.poll() is None, log.read_text()
-        yield Prefect(f"http://127.0.0.1:{port}", folder / "home", project, installed, environment)
+        prefork = Prefork(installed(*existing("3")), *OF_COMMANDS)
+        url = f"http://127.0.0.1:{port}"
+        yield Prefect(url, folder / "home", project, installed, prefork, environment)
+        prefork.close()
 
 
 @pytest.fixture(scope="session")

@@ -221,7 +221,7 @@ def test_a_flow_without_a_connection_runs_on_a_server_of_its_own(
         (folder / "prefect.toml").write_text(f'[api]\nurl = "{recorder.url}/api"\n')
         flow = (project.python, "-m", "alone.orchestration.flow")
         environment = {**prefect.environment, "HOME": str(tmp_path)}
-        result = project.run(*flow, env=environment, cwd=folder)
+        result = project.run(*flow, env=environment, cwd=folder, limit=240)
         assert result.returncode == 0, result.stderr
         assert recorder.requests == []
     assert "Completed" in result.stderr
@@ -417,6 +417,12 @@ def test_an_api_that_will_not_do_is_told_in_one_line_within_limits(
     assert not list(tmp_path.glob(".prefect-*/profiles.toml"))
 
 
+def run_anew(prefect: Prefect, environment: dict[str, str]):
+    """Run `connect` in a process that imports Prefect, which then reads its settings."""
+    environment = {**prefect.environment, **environment}
+    return prefect.project.run(prefect.project.command, "connect", env=environment)
+
+
 @pytest.mark.parametrize(
     ("profiles", "variables", "reason"),
     [
@@ -439,7 +445,7 @@ def test_settings_that_prefect_cannot_read_are_told_in_one_line(
     else:
         file.parent.mkdir()
         file.write_text(profiles)
-    result = prefect.run("connect", env={"HOME": str(tmp_path), **variables})
+    result = run_anew(prefect, {"HOME": str(tmp_path), **variables})
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
     assert result.stderr.startswith("Error: Prefect cannot read its settings")
     assert reason in result.stderr
@@ -458,7 +464,7 @@ def test_a_certificate_or_a_proxy_that_cannot_be_used_is_told_in_one_line(
     prefect: Prefect, tmp_path, variables, reason
 ):
     environment = {"HOME": str(tmp_path), "PREFECT_API_URL": prefect.url + "/api", **variables}
-    result = prefect.run("connect", env=environment)
+    result = run_anew(prefect, environment)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
     assert result.stderr.startswith("Error: SSL_CERT_FILE, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: ")
     assert reason in result.stderr

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,22 +15,30 @@ from typing import Any
 import pytest
 from conftest import existing
 from prefect_server import Prefect
+from servers.saturn_dask import DaskAPI, DaskServer
 from projects import Project, bake, lend_environment, own_environment
 
 CLUSTER = Path(__file__).with_name("support") / "dask_cluster.py"
 OPTIONS = {"batch_size": 400, "seed": 3, "closed_from": "2016-03-01", "closed_to": "2016-06-01"}
+TOKEN = "saturn-0123456789-SECRET"
 OTHER = ("id", "created_at", "execution")  # in what trials differ
-STEPS = """get_ticket_data_batch get_target predict read_history get_trial_id
-get_trial_summary write_trial_summary""".split() + 4 * ["evaluate_model"]
+STEPS = (
+    """get_ticket_data_batch get_target predict read_history get_trial_id
+get_trial_summary write_trial_summary""".split()
+    + 4 * ["evaluate_model"]
+)
 # Runs the flow several times in a process; prints a trial, or the error, in a line each.
 DRIVER = """
-import json, sys, time
+import json, os, sys, time
 from functools import partial
+
+answers, sys.stdout = sys.stdout, sys.stderr  # Prefect 1 logs on stdout
+
 from PACKAGE import pipeline
 from PACKAGE.data import blocks
 from PACKAGE.incident_log.parse import read_log
 from PACKAGE.model import predict
-from PACKAGE.orchestration import flow
+from PACKAGE.orchestration import flow, runner
 from PACKAGE.settings import set_execution
 
 def read_slowly(read):
@@ -41,7 +49,9 @@ def predict_slowly(rows):
     time.sleep(1.5)
     return predict(rows)
 
-def run(how, *, slowly):
+def run(how, *, slowly, env, limits):
+    os.environ.update(env)
+    vars(runner).update(limits)
     set_execution(how)
     if slowly:
         pipeline.BLOCKS = lambda asked: [partial(read_slowly, each) for each in blocks(asked)]
@@ -54,11 +64,12 @@ for number in range(3):
     part = events.iloc[number * len(events) // 3 : (number + 1) * len(events) // 3]
     part.to_parquet(f"log/{number}.parquet")
 for line in sys.stdin:
-    how, slowly = json.loads(line)
+    asked = json.loads(line)
     try:
-        print(json.dumps(run(how, slowly=slowly)), flush=True)
+        answer = run(**asked)
     except Exception as error:
-        print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(answer), file=answers, flush=True)
 """
 RUN_FLOW = {
     "3": """
@@ -123,7 +134,7 @@ def cluster_of(
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param("3", marks=pytest.mark.xdist_group("prefect server")), "1"],
+    params=[pytest.param("3", marks=pytest.mark.xdist_group("prefect server 2")), "1"],
 )
 def variant(request: pytest.FixtureRequest) -> str:
     return request.param
@@ -141,7 +152,11 @@ def place(
     answers = {"prefect_version": variant, "package_name": "on_dask", "project_slug": "on-dask"}
     project = lend_environment(bake(folder, **answers), installed(*existing(variant)))
     (folder / "log").mkdir()
-    own = {"DATA_URL": str(folder / "log"), "TRIALS_URL": str(folder / "trials"), "SATURN_USERNAME": "ann"}
+    own = {
+        "DATA_URL": str(folder / "log"),
+        "TRIALS_URL": str(folder / "trials"),
+        "SATURN_USERNAME": "ann",
+    }
     own |= {"CACHE_DIR": str(folder / "cache")}
     if variant == "3":
         prefect: Prefect = request.getfixturevalue("prefect")
@@ -173,26 +188,49 @@ def driver(place, variant, cluster) -> Iterator[Talk]:
     talk.end()
 
 
-def run(driver: Talk, how: str, *, slowly: bool = False) -> dict[str, Any]:
-    trial = driver.ask(json.dumps([how, slowly]))
+def ask(driver: Talk, how: str, *, slowly: bool = False, **more: Any) -> dict[str, Any]:
+    """Let the flow run: `env` are variables, `limits` names of its module `runner`."""
+    asked = {"how": how, "slowly": slowly, "env": {}, "limits": {}, **more}
+    return driver.ask(json.dumps(asked))
+
+
+def run(driver: Talk, how: str, **options: Any) -> dict[str, Any]:
+    """Let it run; gives what must be the same in every trial."""
+    trial = ask(driver, how, **options)
     assert "error" not in trial, trial
-    return trial
+    assert trial["execution"] == how
+    return {name: value for name, value in trial.items() if name not in OTHER}
 
 
 @pytest.fixture(scope="module")
 def single(driver: Talk) -> dict[str, Any]:
-    trial = run(driver, "single-machine")
-    assert trial["execution"] == "single-machine"
-    return {name: value for name, value in trial.items() if name not in OTHER}
+    return run(driver, "single-machine")
+
+
+@pytest.fixture(scope="module")
+def saturn(cluster) -> Iterator[tuple[DaskAPI, dict[str, str]]]:
+    """Saturn's API for Dask clusters, and the variables with which runs use it."""
+    with DaskServer(TOKEN, cluster[0]) as server:
+        urls = {"SATURN_BASE_URL": server.url, "BASE_URL": server.url}
+        yield (
+            server.dask,
+            {
+                **urls,
+                **{"DASK_ADDRESS": "", "SATURN_TOKEN": TOKEN, "SATURN_IS_INTERNAL": "true"},
+                **{"DASK_WORKERS": "2", "DASK_WORKER_SIZE": "large"},
+            },
+        )
+
+
+AWAY = {"DASK_WORKERS": "", "DASK_WORKER_SIZE": "", "SATURN_BASE_URL": "", "BASE_URL": ""}
+AWAY |= {"SATURN_TOKEN": ""}
 
 
 @pytest.mark.parametrize("how", ["dask-task", "dask-cluster"])
 def test_a_trial_is_the_same_however_it_was_executed(how, driver, cluster, single):
     _, workers = cluster
     workers.ask("tasks")
-    trial = run(driver, how)
-    assert trial["execution"] == how
-    assert {name: value for name, value in trial.items() if name not in OTHER} == single
+    assert run(driver, how) == single
     done = workers.ask("tasks")["done"]
     if how == "dask-cluster":
         assert sorted(STEPS) == sorted(name for name in done if name in STEPS)
@@ -205,6 +243,67 @@ def test_a_trial_is_the_same_however_it_was_executed(how, driver, cluster, singl
 def test_a_run_completes_although_a_worker_is_killed(how, step, driver, cluster, single):
     _, workers = cluster
     workers.ask(f"kill {step}")
-    trial = run(driver, how, slowly=True)
+    assert run(driver, how, slowly=True) == single
     assert workers.ask("tasks")["killed"]
-    assert {name: value for name, value in trial.items() if name not in OTHER} == single
+
+
+def test_a_cluster_of_saturns_is_asked_for_and_given_back(driver, cluster, single, saturn):
+    dask, env = saturn
+    assert run(driver, "dask-task", env=env) == single
+    (opened,) = dask.clusters.values()
+    assert opened == {"n_workers": 2, "worker_size": "large", "status": "closed"}
+    failed = ask(driver, "dask-task", env={**env, "DATA_URL": "/nonexistent"})
+    assert "cannot read /nonexistent" in failed["error"]
+    assert {each["status"] for each in dask.clusters.values()} == {"closed"}  # that one, too
+    failed = ask(driver, "dask-task", env={**env, "DASK_WORKER_SIZE": "giant"})
+    problem = (
+        "Saturn Cloud gives no Dask cluster (Proposed worker_size: giant is not a valid option"
+    )
+    assert problem in failed["error"]
+    back = {**AWAY, "DASK_ADDRESS": cluster[0], "DATA_URL": single["source"]["data"]}
+    assert run(driver, "dask-task", env=back) == single
+
+
+def test_a_cluster_of_another_python_or_without_workers_is_refused(
+    variant, driver, cluster, installed, place, single
+):
+    _, folder, environment = place
+    for version, workers, problem in (
+        (
+            "3.11",
+            1,
+            r"the cluster differs in python 3\.11\.\S+ there, 3\.1[2-4]\S* here; give both",
+        ),
+        (None, 0, "the cluster has had no worker for 1 s; start some"),
+    ):
+        python = installed(*existing(variant, version)).python
+        with cluster_of(python, folder / f"other-{workers}", environment, workers) as (address, _):
+            failed = ask(
+                driver,
+                "dask-task",
+                env={"DASK_ADDRESS": address},
+                limits={"SECONDS_FOR_A_WORKER": 1},
+            )
+        assert re.search(f"Error: DASK_ADDRESS: {address}: {problem}", failed["error"])
+    back = ask(driver, "single-machine", env={"DASK_ADDRESS": cluster[0]})
+    assert "error" not in back
+
+
+def test_a_scheduler_that_cannot_be_reached_is_told_in_one_line_and_soon(place):
+    project, folder, environment = place
+    began = time.monotonic()
+    flow = f"{project.package}.orchestration.flow"
+    result = subprocess.run(
+        [project.python, "-m", flow, "--execution", "dask-cluster"],
+        cwd=folder,
+        env={**environment, "DASK_ADDRESS": "tcp://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert result.returncode == 2, result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if "HTTP" not in line]
+    problem = "no Dask scheduler answers within 10 s"
+    assert line.startswith(f"Error: DASK_ADDRESS: tcp://127.0.0.1:9: {problem}")
+    assert time.monotonic() - began < 60  # its imports take a while; Dask alone takes 30 s

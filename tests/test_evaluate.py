@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 from commands import assert_refused
-from projects import Project
+from projects import OF_EVALUATION, Project, own_tests
 
 LOG = os.environ.get("INCIDENT_EVENT_LOG", "")
 real_log = pytest.mark.skipif(not LOG, reason="INCIDENT_EVENT_LOG is not set")
@@ -172,9 +172,8 @@ SCORING = Scoring(rows="orders", target="delivery", unit=MINUTES, metrics=METRIC
         "predict returned the rows with another index, or in another order",
     )
     unsorted.write_text(unsorted.read_text().replace(".sort_values()", ""))
-    tests = sorted(path.name for path in (project.path / "tests").glob("test_*.py"))
-    others = [f"tests/{name}" for name in tests if name != "test_data_and_model.py"]
-    result = project.run(project.python, "-m", "pytest", *others)
+    left_out = ("data_and_model", *OF_EVALUATION)
+    result = project.run(project.python, *own_tests(*left_out))
     assert result.returncode == 0, result.stdout
 
 

@@ -25,7 +25,16 @@ from commands import assert_refused, trial_of
 from conftest import existing
 from postgres import find_postgres, serve_postgres
 from prefect_server import free_port, wait_until
-from projects import VARIANTS, Project, bake, lend_environment, own_environment, uv
+from projects import (
+    OF_EVALUATION,
+    VARIANTS,
+    Project,
+    bake,
+    lend_environment,
+    own_environment,
+    own_tests,
+    uv,
+)
 from test_generated import cache_folder
 
 PATTERNS = Path(__file__).with_name("patterns")
@@ -102,7 +111,8 @@ class Laid:
         lender: Another project, with an environment of the same packages, and the linters.
         place: Where the rows are: a file, or the address of a database.
         secret: The password in that address; None without one.
-        shared: Folder for what the projects of a variant share: a home and a type checker's cache.
+        shared: Folder that holds the home of a variant's projects.
+        types_cache: A variable that names the type checker's cache.
     """
 
     pattern: str
@@ -112,6 +122,7 @@ class Laid:
     place: str
     secret: str | None
     shared: Path
+    types_cache: dict[str, str]
 
     @property
     def window(self) -> dict[str, str]:
@@ -125,7 +136,7 @@ class Laid:
     def run(self, *command: str | Path, **env: str | None) -> subprocess.CompletedProcess[str]:
         own = {
             "DATA_URL": self.place,
-            "MYPY_CACHE_DIR": str(self.shared / "mypy"),
+            **self.types_cache,
             "PRE_COMMIT_HOME": cache_folder(),
             "SATURN_USERNAME": "ann",
         }
@@ -197,7 +208,8 @@ def lay_over(
         if FILES[pattern] is None:
             found = request.getfixturevalue("database")
             place, secret = found or (use_sqlite(project), None)
-        laid = Laid(pattern, variant, project, lender, place, secret, shared)
+        types = request.getfixturevalue("types_cache")(variant)
+        laid = Laid(pattern, variant, project, lender, place, secret, shared, types)
         steps = [(ROWS, "make", pattern, place), ("scripts/train.py", place)]
         for script, *arguments in steps if (project.path / "scripts").exists() else steps[:1]:
             result = laid.run(project.python, script, *arguments)
@@ -278,11 +290,10 @@ def api(request: pytest.FixtureRequest) -> Callable[[str], dict[str, str]]:
 
 
 def test_the_projects_tests_pass(laid: Laid):
-    # These take half of the time and use no file of the team's own: one pattern runs them.
-    shared = ("intervals", "gate", "report", "outcomes", "scores")
-    skipped = () if laid.pattern == "euros" else shared
-    ignored = [f"--ignore=tests/test_{name}.py" for name in skipped]
-    result = laid.run(laid.project.python, "-m", "pytest", *ignored)
+    # What reads no file of the team's own is run for one pattern, and what knows no Prefect once.
+    shared = {"euros": ()}.get(laid.pattern, (*OF_EVALUATION, "report"))
+    alike = () if laid.variant == "3" else (*OF_EVALUATION, "report", "selection", "trial")
+    result = laid.run(laid.project.python, *own_tests(*shared, *alike))
     assert result.returncode == 0, result.stdout + result.stderr
     assert not re.search("skipped|failed", result.stdout)
 

@@ -59,7 +59,12 @@ def test_registering_twice_leaves_one_deployment_and_one_schedule(
 ):
     before = prefect.deployment(f"ann-{registered.slug}")
     processes = [
-        threading.Thread(target=lambda: results.append(prefect.run("register"))) for _ in range(2)
+        threading.Thread(
+            target=lambda: results.append(
+                registered.run(registered.command, "register", env=prefect.environment)
+            )
+        )
+        for _ in range(2)
     ]
     results: list[subprocess.CompletedProcess[str]] = []
     for process in processes:

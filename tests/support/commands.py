@@ -5,13 +5,76 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from projects import Project
 
 PREFORK = Path(__file__).with_name("prefork.py")
+
+
+class Prefork:
+    """Runs commands in processes that are forked from one that has imported what they need.
+
+    Args:
+        project: Its Python and its packages are used.
+        modules: What to import.
+    """
+
+    def __init__(self, project: Project, *modules: str) -> None:
+        self._process = subprocess.Popen(
+            [project.python, PREFORK, project.package, *modules],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(
+        self,
+        arguments: Sequence[str | Path],
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+        project: Project | None = None,
+        before: str = "",
+        limit: int = 60,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of the project, or of another with the same requirements.
+
+        Args:
+            arguments: Of the command.
+            env: All of the environment.
+            cwd: The folder; default: the current one.
+            project: The other project.
+            before: Python that the new process runs first.
+            limit: Seconds after which it is killed.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        job = {
+            "args": [str(argument) for argument in arguments],
+            "env": dict(env),
+            "cwd": str(cwd or Path.cwd()),
+            "before": before,
+            "limit": limit,
+            "project": project
+            and {
+                "package": project.package,
+                "source": str(project.source.parent),
+                "python": str(project.python),
+                "command": str(project.command),
+            },
+        }
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        return subprocess.CompletedProcess(arguments, **json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
 
 
 class Commands:
@@ -23,12 +86,9 @@ class Commands:
     def __init__(self, project: Project) -> None:
         self.project = project
         self.folder = Path(os.devnull)
-        self._process = subprocess.Popen(
-            [project.python, PREFORK, project.package],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        package = project.package
+        self._prefork = Prefork(project, f"{package}.pipeline", "requests", f"{package}.__main__")
+        self.close = self._prefork.close
 
     @property
     def cache(self) -> Path:
@@ -52,17 +112,12 @@ class Commands:
 
         In it PACKAGE stands for the package.
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        job = {
-            "args": [str(argument) for argument in arguments],
-            "env": self.environment(**(env or {})),
-            "before": before.replace("PACKAGE", self.project.package),
-            "limit": limit,
-        }
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        return subprocess.CompletedProcess(arguments, **json.loads(self._process.stdout.readline()))
+        return self._prefork.run(
+            arguments,
+            self.environment(**(env or {})),
+            before=before.replace("PACKAGE", self.project.package),
+            limit=limit,
+        )
 
     def evaluate(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         return self.run("evaluate", *arguments, **options)
@@ -94,13 +149,6 @@ class Commands:
 
     def cached(self) -> list[str]:
         return sorted(path.name for path in self.cache.glob("*")) if self.cache.exists() else []
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
 
 
 def trial_of(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -11,13 +11,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Prefork
 from projects import Project
 
 
@@ -29,6 +30,7 @@ class Prefect:
     home: Path
     project: Project
     installed: Callable[[str, str], Project]
+    prefork: Prefork
     environment: dict[str, str | None] = field(default_factory=dict)
 
     def get(self, path: str, body: Any = None, method: str | None = None) -> Any:
@@ -51,10 +53,19 @@ class Prefect:
                 time.sleep(0.5)
         return None
 
-    def run(self, *command: str | Path, project: Project | None = None, **options: Any):
-        environment = {**self.environment, **options.pop("env", {})}
+    def run(
+        self,
+        *command: str | Path,
+        project: Project | None = None,
+        env: Mapping[str, str | None] | None = None,
+        cwd: Path | None = None,
+        limit: int = 120,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of a project, with Prefect imported before, one at a time."""
+        merged = {**os.environ, **self.environment, **(env or {})}
+        there = {name: value for name, value in merged.items() if value is not None}
         project = project or self.project
-        return project.run(project.command, *command, env=environment, **options)
+        return self.prefork.run(command, there, cwd or project.path, project, limit=limit)
 
     def home_of(self, project: Project) -> Path:
         """The project's Prefect home."""
@@ -119,7 +130,7 @@ def background(
 
 
 def wait_until(
-    condition: Callable[[], Any], what: str, limit: float = 90, pause: float = 0.5
+    condition: Callable[[], Any], what: str, limit: float = 180, pause: float = 0.5
 ) -> Any:
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
@@ -142,7 +153,7 @@ def watched_arguments() -> Iterator[list[bytes]]:
     stop = threading.Event()
 
     def watch() -> None:
-        while not stop.wait(0.01):
+        while not stop.wait(0.03):
             for process in Path("/proc").glob("[0-9]*/cmdline"):
                 with suppress(OSError):
                     seen.append(process.read_bytes())

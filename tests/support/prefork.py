@@ -1,8 +1,9 @@
-"""Run a project's command many times, each in a process that need not import pandas anew.
+"""Run a project's commands, each in a process that need not import pandas or Prefect anew.
 
-Run by the project's Python, with the package as argument. Reads jobs as JSON from stdin, a line
-each: `args`, `env`, `before` (Python that runs in the new process first) and `limit` (seconds).
-Answers each with a line.
+Run by the project's Python, with the package and modules of it to import as arguments. Reads jobs
+as JSON from stdin, a line each: `args`, `env`, `cwd`, `before` (Python that runs in the new process
+first), `limit` (seconds), and `project`. That is null for the package itself, else another project
+with the same requirements: its `package`, `source`, `python` and `command`. Answers with a line.
 """
 
 import importlib
@@ -13,9 +14,10 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import chdir
 
 
-def run_job(job, main):
+def run_job(job, package):
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = os.fork()
         if child == 0:
@@ -26,9 +28,12 @@ def run_job(job, main):
                 os.dup2(err.fileno(), 2)
                 os.environ.clear()
                 os.environ.update(job["env"])
+                os.chdir(job["cwd"])
                 sys.argv = ["command", *job["args"]]
+                if job["project"]:
+                    package = become(job)
                 exec(job["before"], {})
-                main()
+                importlib.import_module(f"{package}.__main__").main()
                 code = 0
             except SystemExit as end:
                 code = end.code or 0
@@ -55,9 +60,29 @@ def run_job(job, main):
     }
 
 
+def become(job):
+    """Go on as another project; what fails before its command begins is left to its own process."""
+    project = job["project"]
+    sys.path.insert(0, project["source"])
+    sys.executable = project["python"]
+    try:
+        importlib.import_module(f"{project['package']}.orchestration")
+        folder = importlib.import_module(f"{project['package']}.settings").project_folder()
+        with chdir(folder):  # Prefect reads its settings when it is imported, which it is already
+            importlib.import_module("prefect.context").refresh_global_settings_context()
+    except Exception:
+        os.execve(project["command"], [project["command"], *job["args"]], job["env"])
+    return project["package"]
+
+
 if __name__ == "__main__":
-    importlib.import_module(f"{sys.argv[1]}.pipeline")
-    importlib.import_module("requests")
-    command = importlib.import_module(f"{sys.argv[1]}.__main__")
+    own, *modules = sys.argv[1:]
+    for name in modules:
+        importlib.import_module(name)
     for line in sys.stdin:
-        print(json.dumps(run_job(json.loads(line), command.main)), flush=True)
+        job = json.loads(line)
+        if job["project"]:  # of which this package is no part
+            for name in [*sys.modules]:
+                if name.partition(".")[0] == own:
+                    del sys.modules[name]
+        print(json.dumps(run_job(job, own)), flush=True)

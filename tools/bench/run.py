@@ -10,14 +10,19 @@ import argparse
 import json
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from cookiecutter.main import cookiecutter
 
@@ -116,18 +121,23 @@ class Trials:
     log: Path
     times: int
 
-    def trial(self, cache: Path) -> tuple[float, dict[str, float]]:
-        """Seconds of a trial, and of each step of its process."""
+    def trial(self, cache: Path) -> tuple[float, float, dict[str, float]]:
+        """Seconds of a trial, of one without intervals, and of each step of its process."""
         start = time.perf_counter()
         command = (self.python, HERE / "project_trial.py", PACKAGE, self.log)
         told = json.loads(run(*command, env={"CACHE_DIR": str(cache)}))
         steps = told["steps"]
         rest = time.perf_counter() - start - sum(steps.values())
-        return told["seconds"], {**steps, "the rest: start and end of Python, ...": rest}
+        steps["the rest: start and end of Python, ..."] = rest
+        return told["seconds"], told["plain"], steps
 
     def against_seed(self, document: Path) -> tuple[dict[str, float], list[dict[str, float]]]:
-        """Seconds of the `seed`'s trial and of ours, `cold` and `warm`; the steps of the warm."""
+        """Seconds of the `seed`'s trial and of ours, and the steps of the warm.
+
+        Ours are `cold`, `warm`, and `plain`: warm and without intervals, as the seed's is.
+        """
         seeds = make_environment("seeds", "pandas<3", "numpy", "requests", "scikit-learn")
+        plains: list[float] = []
         steps: list[dict[str, float]] = []
 
         def cold() -> float:
@@ -135,14 +145,15 @@ class Trials:
                 return self.trial(Path(cache))[0]
 
         def warm() -> float:
-            seconds, parts = self.trial(BUILD / "warm")
+            seconds, plain, parts = self.trial(BUILD / "warm")
+            plains.append(plain)
             steps.append(parts)
             return seconds
 
         self.trial(BUILD / "warm")  # fills the cache
         seed = (seeds, HERE / "seed_trial.py", document, self.log)
         found = alternate(self.times, seed=lambda: float(run(*seed)), cold=cold, warm=warm)
-        return found, steps
+        return {**found, "plain": statistics.median(plains)}, steps
 
     def reading(self) -> dict[str, float]:
         """Seconds to read the zip: `ours`, each of the readers, and nothing but to `inflate` it."""
@@ -167,6 +178,121 @@ class Trials:
             return timed(self.python, "-c", "import pandas, sklearn.metrics")
 
         return alternate(self.times, evaluate=evaluate, imports=imports)
+
+    def backfill(self) -> float:
+        """Seconds of a backfill of 100 windows of the log, as a process."""
+
+        def backfill() -> float:
+            with tempfile.TemporaryDirectory() as trials:
+                windows = ("--from", "2016-03-01", "--to", "2016-12-26", "--every", "3d")
+                options = (*windows, "--data", self.log, "--trials", trials)
+                command = (self.python.parent / SLUG, "backfill", *options)
+                return timed(*command, env={"CACHE_DIR": str(BUILD / "warm")})
+
+        return alternate(3, backfill=backfill)["backfill"]
+
+    def history(self, count: int = 10_000) -> dict[str, float]:
+        """Seconds to print as many trials as JSON, with `history` and with `json` alone."""
+        with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+            options = ("--data", self.log, "--trials", folder)
+            run(self.python.parent / SLUG, "evaluate", *options)
+            (kept,) = Path(folder).iterdir()
+            trial = json.loads(kept.read_text())
+            for number in range(count - 1):
+                day, second = divmod(number, 86_400)
+                moment = f"2025-01-{1 + day:02d}T{second // 3600:02d}:{second // 60 % 60:02d}"
+                trial["created_at"] = f"{moment}:{second % 60:02d}.000000Z"
+                trial["id"] = f"{number:08x}-0000-4000-8000-000000000000"
+                stamp = "".join(filter(str.isalnum, trial["created_at"]))
+                Path(folder, f"{stamp}-{trial['id']}.json").write_text(json.dumps(trial))
+            command = (self.python.parent / SLUG, "history", "--json", "--last", str(count))
+            assert run(*command, "--trials", folder).count("\n") == count
+            plain = f"""
+import json, pathlib
+for path in sorted(pathlib.Path({folder!r}).iterdir()):
+    print(json.dumps(json.loads(path.read_text())))
+"""
+            return alternate(
+                self.times,
+                history=lambda: timed(*command, "--trials", folder),
+                json=lambda: timed(self.python, "-c", plain),
+            )
+
+
+EMPTY_FLOW = """
+from prefect import flow, task
+
+
+@task
+def nothing() -> None:
+    pass
+
+
+@flow
+def empty_flow() -> None:
+    nothing()
+"""
+
+
+def measure_runs(project: Path, python: Path, times: int) -> dict[str, float]:
+    """Seconds from a worker's start of a run to its end: `evaluation`, and an `empty` flow's."""
+    home = BUILD / "home"
+    home.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {"HOME": str(home), "DATA_URL": "sample", "SATURN_USERNAME": "bench"}
+    settings |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    api, command = f"http://127.0.0.1:{port}/api", python.parent / SLUG
+    (project / "empty.py").write_text(EMPTY_FLOW)
+    entry = "  - {name: empty, entrypoint: 'empty.py:empty_flow', work_pool: {name: " + SLUG + "}}"
+    with (project / "prefect.yaml").open("a") as file:
+        file.write(f"{entry}\n")
+
+    def ask(path: str, body: object = None) -> Any:  # noqa: ANN401  JSON
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(api + path, data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return json.load(response)
+
+    def measure(name: str) -> float:
+        deployment = ask(f"/deployments/name/{name}")["id"]
+        run_id = ask(f"/deployments/{deployment}/create_flow_run", {})["id"]
+        for _ in range(1200):
+            if ask(f"/flow_runs/{run_id}")["end_time"]:
+                break
+            time.sleep(0.1)
+        states = ask(f"/flow_run_states/?flow_run_id={run_id}")
+        assert states[-1]["type"] == "COMPLETED", states[-1]
+        at = {each["type"]: datetime.fromisoformat(each["timestamp"]) for each in states}
+        return (at["COMPLETED"] - at["PENDING"]).total_seconds()
+
+    with ExitStack() as ended:
+
+        def start(*arguments: str | Path) -> None:
+            process = subprocess.Popen(
+                [command, *arguments],
+                env={**os.environ, **settings},
+                cwd=project,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            ended.callback(process.wait, 30)
+            ended.callback(process.terminate)
+
+        start("server", "--port", str(port))
+        for _ in range(240):
+            with suppress(OSError):
+                ask("/health")
+                break
+            time.sleep(0.5)
+        run(command, "register", env={**settings, "PREFECT_API_URL": api})
+        start("worker")
+        names = {"evaluation": f"bench-{SLUG}/{SLUG}", "empty": "empty-flow/empty"}
+        for name in names.values():  # the first run compiles bytecode
+            measure(name)
+        works = {each: lambda name=name: measure(name) for each, name in names.items()}
+        return alternate(times, **works)
 
 
 def print_rows(rows: list[tuple[str, float, str, float, float]]) -> None:
@@ -207,13 +333,19 @@ def main() -> None:
 
     seed, pypackage = seconds["seed"], scaffolds["pypackage"]
     reader = min(READERS, key=lambda name: read[name])
-    imports = starts["imports"]
+    imports, evaluates = starts["imports"], 100 * starts["evaluate"]
+    histories, backfill = trials.history(), trials.backfill()
+    runs = measure_runs(project, ours, 2 * options.times)
     print_rows(
         [
             ("a trial, nothing cached but the zip", seconds["cold"], "the seed's", seed, 1 / 25),
-            ("a trial, cache warm, no intervals", seconds["warm"], "the seed's", seed, 1 / 130),
+            ("a trial, cache warm, no intervals", seconds["plain"], "the seed's", seed, 1 / 130),
+            ("a trial, cache warm", seconds["warm"], "the seed's", seed, 1 / 40),
             ("reading the zip", read["ours"], f"inflating it + {reader}", read[reader], 1.0),
             ("`evaluate` as a process, warm", starts["evaluate"], "its two imports", imports, 1.15),
+            ("backfill of 100 windows", backfill, "100 x `evaluate`", evaluates, 1 / 10),
+            ("`history` of 10,000", histories["history"], "json alone", histories["json"], 2.0),
+            ("a quick run, by a worker", runs["evaluation"], "an empty task", runs["empty"], 1.25),
             ("scaffolding", scaffolds["ours"], "pypackage's", pypackage, 1.0),
         ]
     )

@@ -291,7 +291,7 @@ def _compare_versions(place: str, versions: Mapping[str, Any]) -> None:
     own = versions["client"]["packages"]
     worst: dict[str, str] = {}
     for other in (versions["scheduler"], *versions["workers"].values()):
-        for name in own.keys() & PARTS.keys():
+        for name in PARTS:
             there = str(other["packages"].get(name))
             if there != own[name]:
                 worst.setdefault(name, f"{name} {there} there, {own[name]} here")
