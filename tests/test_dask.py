@@ -265,7 +265,7 @@ def test_a_cluster_of_saturns_is_asked_for_and_given_back(driver, cluster, singl
 
 
 def test_a_cluster_of_another_python_or_without_workers_is_refused(
-    variant, driver, cluster, installed, place, single
+    variant, driver, cluster, installed, place
 ):
     _, folder, environment = place
     for version, workers, problem in (

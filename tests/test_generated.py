@@ -23,7 +23,8 @@ src/PACKAGE/__init__.py src/PACKAGE/__main__.py src/PACKAGE/cli.py src/PACKAGE/e
 src/PACKAGE/data.py src/PACKAGE/model.py src/PACKAGE/pipeline.py src/PACKAGE/settings.py
 src/PACKAGE/backfill.py src/PACKAGE/metrics.py src/PACKAGE/charts.py src/PACKAGE/report.html
 src/PACKAGE/report.py
-src/PACKAGE/evaluation/__init__.py src/PACKAGE/evaluation/checks.py
+src/PACKAGE/evaluation/__init__.py src/PACKAGE/evaluation/blocks.py
+src/PACKAGE/evaluation/checks.py
 src/PACKAGE/evaluation/files.py src/PACKAGE/evaluation/outcomes.py src/PACKAGE/evaluation/pairs.py
 src/PACKAGE/evaluation/gate.py src/PACKAGE/evaluation/history.py src/PACKAGE/evaluation/intervals.py
 src/PACKAGE/evaluation/resampling.py src/PACKAGE/evaluation/scores.py
@@ -35,9 +36,9 @@ src/PACKAGE/incident_log/fetch.py src/PACKAGE/incident_log/formats.py
 src/PACKAGE/incident_log/parse.py src/PACKAGE/incident_log/sample.py
 src/PACKAGE/orchestration/__init__.py src/PACKAGE/orchestration/connection.py
 src/PACKAGE/orchestration/flow.py src/PACKAGE/orchestration/register.py
-src/PACKAGE/orchestration/runs.py
+src/PACKAGE/orchestration/runner.py src/PACKAGE/orchestration/runs.py
 tests/conftest.py tests/test_commands.py tests/test_data_and_model.py tests/test_flow.py
-tests/test_backfill.py tests/test_gate.py tests/test_intervals.py tests/test_outcomes.py
+tests/test_backfill.py tests/test_blocks.py tests/test_gate.py tests/test_intervals.py tests/test_outcomes.py
 tests/test_report.py tests/test_scores.py tests/test_selection.py tests/test_trial.py
 """.split()
 OWN = {

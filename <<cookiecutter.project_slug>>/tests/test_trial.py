@@ -224,10 +224,11 @@ def test_the_steps_pass_on_what_a_step_returns(monkeypatch):
     assert mae.arguments == (actuals, preds, "MAE", "batch", SCORING)
     what = ("batch", {"MAE": mae, "worst": worst}, SCORING, "selection", "flow")
     assert history.function is pipeline.read_history
-    assert first.arguments == (trial_id, actuals, preds, *what, pipeline.MODEL_NAME, history)
+    how = "single-machine"
+    assert first.arguments == (trial_id, actuals, preds, *what, pipeline.MODEL_NAME, how, history)
     assert others.function is other
     assert difference.arguments == (actuals, preds, others, "batch", SCORING)
-    assert second.arguments[-4] == "other"
+    assert second.arguments[-5:-3] == ("other", how)
     assert second.arguments[-2:] == (difference, first)
 
 

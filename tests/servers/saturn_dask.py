@@ -1,7 +1,7 @@
 """A stand-in for Saturn Cloud's API for Dask clusters, as dask-saturn calls it.
 
 It hands out the address of a real scheduler, and refuses what Saturn would refuse: another token
-(401), fields, sizes or numbers that it does not know (400), and a cluster that does not exist (404).
+(401); fields, sizes or numbers that it does not know (400); a cluster that does not exist (404).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Recorder(distributed.SchedulerPlugin):
         self.done = []
         self.to_kill = None
 
-    def transition(self, key, start, finish, *args, **kwargs):
+    def transition(self, key, start, finish, *_args, **_kwargs):
         name = str(key).partition("-")[0]
         if (start, finish) == ("processing", "memory"):
             self.done.append(name)
@@ -37,16 +37,19 @@ class Recorder(distributed.SchedulerPlugin):
 
 
 if __name__ == "__main__":
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # where workers write what tasks log
     options = {"n_workers": int(sys.argv[1]), "dashboard_address": "127.0.0.1:0"}
     cluster = distributed.LocalCluster(threads_per_worker=1, **options)
     recorder = Recorder()
     cluster.scheduler.add_plugin(recorder)
-    print(cluster.scheduler_address, flush=True)
+    print(cluster.scheduler_address, file=answers, flush=True)
     for line in sys.stdin:
         command, _, name = line.strip().partition(" ")
         if command == "kill":
             recorder.to_kill = name
         time.sleep(0.1)  # for what has just ended
         done, recorder.done = recorder.done, []
-        print(json.dumps({"done": done, "killed": recorder.to_kill is None}), flush=True)
+        answer = {"done": done, "killed": recorder.to_kill is None}
+        print(json.dumps(answer), file=answers, flush=True)
     cluster.close()

@@ -126,7 +126,9 @@ def open_cluster() -> Iterator[Client]:
             raise UnavailableError(f"{place}: {problem}; {hint}") from None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)
-            client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
+            # By its address: dask-saturn's cluster lacks what today's client would ask it for.
+            client = distributed.Client(address, security=security, set_as_default=False)
+            stack.enter_context(client)
         try:
             client.wait_for_workers(1, timeout=SECONDS_FOR_A_WORKER)
         except TimeoutError:
@@ -202,8 +204,8 @@ def make_task_runner() -> TaskRunner[Any] | None:
         def client(self) -> Any:  # noqa: ANN401
             if not self._client:
                 opened = self._exit_stack.enter_context(open_cluster())
-                self._cluster = opened.cluster
                 self.address = opened.scheduler_info()["address"]
+                self.client_kwargs["security"] = opened.security
             return super().client
 
     return ClusterTaskRunner()
@@ -229,12 +231,14 @@ class ClusterExecutor(DaskExecutor):
     """Executes tasks on the cluster that the settings name."""
 
     address: str
+    client_kwargs: dict[str, Any]
 
     @contextmanager
     def start(self) -> Iterator[None]:
         """Open the cluster, and give it back at the end."""
         with open_cluster() as client:
             self.address = client.scheduler_info()["address"]
+            self.client_kwargs["security"] = client.security
             with super().start():
                 yield
 
