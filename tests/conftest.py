@@ -38,6 +38,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     The server takes long to start.
     """
     for item in items:
+        if item.get_closest_marker("xdist_group"):
+            continue
         needs_server = "prefect" in getattr(item, "fixturenames", ())
         group = "prefect server" if needs_server else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))

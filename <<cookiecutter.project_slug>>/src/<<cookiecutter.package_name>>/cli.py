@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from .errors import InputError, exit_on_input_error
-from .settings import SLUG, load_settings
+from .settings import EXECUTIONS, SLUG, load_settings, set_execution
 
 WORSE = 3  # exit code: the model became worse
 TEXT_COLUMNS = 3  # of the table of trials; numbers follow
@@ -151,18 +151,31 @@ def connect() -> None:
 
 @cli.command()
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
+@click.option("--execution", type=click.Choice(EXECUTIONS), help="How runs execute their steps.")
+@click.option("--workers", type=click.IntRange(1, 1000), help="How many, of a Dask cluster.")
+@click.option("--worker-size", metavar="SIZE", help="Their size on Saturn Cloud.")
 <% if cookiecutter.prefect_version == "3" %>
 @click.option("--start", is_flag=True, help="Start the worker on Saturn Cloud.")
 @click.option("--overwrite", is_flag=True, help="Replace what was changed in Prefect.")
 <% endif %>
-def register(**options: bool) -> None:
+def register(
+    execution: str | None, workers: int | None, worker_size: str | None, **options: bool
+) -> None:
     """Register the flow, with its schedule.
 
     With Saturn Cloud if that is configured, and then with Prefect. Safe to repeat.
     """
+<% if cookiecutter.prefect_version == "3" %>
+    given = set_execution(execution, workers, worker_size)
+    from .orchestration.register import register
+
+    register(**options, variables=given)
+<% else %>
+    set_execution(execution, workers, worker_size)  # before the flow is built, which is on import
     from .orchestration.register import register
 
     register(**options)
+<% endif %>
 
 
 @cli.command()

@@ -13,9 +13,10 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 import pandas as pd
 
-from . import model
+from . import data, model
 from .data import get_target, get_ticket_data_batch
 from .errors import InputError
+from .evaluation.blocks import Block, Computed, pack_block
 from .evaluation.scores import compare_models, evaluate_model
 from .evaluation.selection import Selection
 from .evaluation.store import NONE, check_place, read_trials, write_trial_summary
@@ -23,12 +24,16 @@ from .evaluation.summary import get_trial_id, get_trial_summary
 from .evaluation.trial import Trial
 from .metrics import SCORING
 from .model import MODEL_NAME, predict
-from .settings import load_settings
+from .settings import SINGLE_MACHINE, load_settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
 # Other models, by name, to be compared with the one in use on the same rows.
 CHALLENGERS: dict[str, Callable[[pd.DataFrame], Any]] = getattr(model, "CHALLENGERS", {})
+# Reads the source in parts, if data.py can; and the column by which the parts keep to a window.
+BLOCKS: Callable[[Selection], list[Callable[[], pd.DataFrame]]] | None
+BLOCKS = getattr(data, "blocks", None)
+CLOSED_AT: str = getattr(data, "CLOSED_AT", "closed_at")
 LAST = 200  # trials, of all models, that a new one may be compared with
 log = logging.getLogger(__name__)
 
@@ -64,12 +69,62 @@ def read_history() -> list[Trial]:
     return [] if place == NONE else read_trials(place, last=LAST)
 
 
+def get_blocks(selection: Selection) -> list[Callable[[], pd.DataFrame]]:
+    """Get what reads the source in parts, each without the others.
+
+    Raises:
+        InputError: data.py has no `blocks`, or the source cannot be read.
+    """
+    if BLOCKS is None:
+        problem = "it has no function `blocks`, which reads the rows in parts, as dask-task needs"
+        hint = "let blocks(selection) return a list of functions that return a data frame each"
+        raise InputError(f"data.py: {problem}; {hint}, or set another EXECUTION")
+    return BLOCKS(selection)
+
+
+def compute_part(read: Callable[[], pd.DataFrame], selection: Selection) -> Block | None:
+    """Read a part of the source, and compute target and predictions of its rows.
+
+    Args:
+        read: From `get_blocks`.
+        selection: What was asked for; window and batch are left for later.
+
+    Returns:
+        What a trial needs; None if there are no rows.
+
+    Raises:
+        InputError: The rows cannot be read, or a function does not fit them.
+    """
+    rows = read()
+    if rows.empty:
+        return None
+    functions: dict[str, Callable[[pd.DataFrame], Any]] = {
+        "get_target": get_target,
+        "predict": predict,
+        **{f"predict-{name}": function for name, function in CHALLENGERS.items()},
+    }
+    found = {name: call(function, rows) for name, function in functions.items()}
+    return pack_block(rows, found, selection, SCORING, CLOSED_AT)
+
+
+def draw_batch(selection: Selection, computed: Computed) -> pd.DataFrame:
+    """Draw a batch of rows that were computed before: the same that data.py would have drawn."""
+    return selection.draw(computed.rows, closed_at=CLOSED_AT)
+
+
+def pick_values(computed: Computed, batch: pd.DataFrame, name: str) -> Any:  # noqa: ANN401
+    """Get what get_target, predict or a challenger (predict-NAME) computed for a batch."""
+    return computed.pick(batch, name)
+
+
 def evaluate_batch(
     batch: pd.DataFrame,
     selection: Selection,
     flow_name: str,
     step: Step = call,
     ids: Mapping[str, str] | None = None,
+    execution: str = SINGLE_MACHINE,
+    computed: Computed | None = None,
 ) -> list[Trial]:
     """Evaluate the model, and its challengers, on a batch.
 
@@ -79,11 +134,17 @@ def evaluate_batch(
         flow_name: The flow's name. Only trials of one flow are compared.
         step: Runs each step.
         ids: Of the trials, by model; a model without one gets a new one.
+        execution: How the steps are run: one of EXECUTIONS.
+        computed: What was computed of all rows before, if it was; the batch was drawn from it.
 
     Returns:
         The trial of the model, then those of its challengers. They are not kept yet.
     """
-    actuals = step(get_target, batch)
+
+    def compute(function: Callable[..., Any], name: str) -> Any:  # noqa: ANN401  of a step
+        if computed is None:
+            return step(function, batch)
+        return step(pick_values, computed, batch, name)
 
     def evaluate(name: str, preds: Any, *compared: Any) -> Trial:  # noqa: ANN401  of a step
         trial_id = (ids or {}).get(name) or step(get_trial_id)
@@ -92,13 +153,13 @@ def evaluate_batch(
             metric: step(evaluate_model, actuals, preds, metric, batch, SCORING)
             for metric in SCORING.metrics
         }
-        what = (selection, flow_name, name, history, *compared)
+        what = (selection, flow_name, name, execution, history, *compared)
         return step(get_trial_summary, trial_id, actuals, preds, batch, metrics, SCORING, *what)
 
-    preds = step(predict, batch)
+    actuals, preds = compute(get_target, "get_target"), compute(predict, "predict")
     trials = [evaluate(MODEL_NAME, preds)]
     for name, function in CHALLENGERS.items():
-        others = step(function, batch)
+        others = compute(function, f"predict-{name}")
         difference = step(compare_models, actuals, preds, others, batch, SCORING)
         trials.append(evaluate(name, others, difference, trials[0]))
     return trials

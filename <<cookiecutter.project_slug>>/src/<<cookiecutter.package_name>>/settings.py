@@ -17,6 +17,8 @@ from dotenv.parser import parse_stream
 from .errors import InputError, redact_url
 
 SLUG = << cookiecutter.project_slug | quoted >>
+SINGLE_MACHINE, DASK_CLUSTER, DASK_TASK = "single-machine", "dask-cluster", "dask-task"
+EXECUTIONS = (SINGLE_MACHINE, DASK_CLUSTER, DASK_TASK)
 PREFECT_PROJECT = << cookiecutter.prefect_project | quoted >>
 <% if cookiecutter.prefect_version == "1" %>
 SCHEDULE_HOURS = << cookiecutter.schedule_hours | int >>  # 0: no schedule
@@ -39,6 +41,11 @@ class Settings:
         data_max_bytes: How large the data may be, packed and unpacked (`DATA_MAX_MB`).
         prefect_project: The Prefect project (`PREFECT_CLOUD_PROJECT_NAME`); default: the one that
             was chosen when this project was generated.
+        execution: How a run of the flow executes its steps (`EXECUTION`): one of EXECUTIONS.
+        dask_address: The scheduler of a Dask cluster that exists (`DASK_ADDRESS`); None: a cluster
+            is created for the run, on Saturn Cloud if that is configured, else on this machine.
+        dask_workers: How many workers it gets (`DASK_WORKERS`); None: as many as it has by default.
+        dask_worker_size: The size of a worker on Saturn Cloud (`DASK_WORKER_SIZE`).
         username: Prefix of the flow's name (`SATURN_USERNAME`); default: the local user's name.
 <% if cookiecutter.prefect_version == "3" %>
         git_block: Block in Prefect, as type/name, with which a run clones a private git remote
@@ -57,6 +64,10 @@ class Settings:
     download_max_seconds: float
     data_max_bytes: int
     prefect_project: str
+    execution: str
+    dask_address: str | None
+    dask_workers: int | None
+    dask_worker_size: str | None
     username: str
 <% if cookiecutter.prefect_version == "3" %>
     git_block: str | None
@@ -123,6 +134,10 @@ def load_settings(trials: str | None = None) -> Settings:
         download_max_seconds=_number("DOWNLOAD_MAX_SECONDS", "seconds", default=1800.0),
         data_max_bytes=int(_number("DATA_MAX_MB", "megabytes", default=1000.0) * 1e6),
         prefect_project=_name("PREFECT_CLOUD_PROJECT_NAME") or PREFECT_PROJECT,
+        execution=_choice("EXECUTION", EXECUTIONS),
+        dask_address=os.environ.get("DASK_ADDRESS") or None,
+        dask_workers=_count("DASK_WORKERS", 1000),
+        dask_worker_size=os.environ.get("DASK_WORKER_SIZE") or None,
         username=_name("SATURN_USERNAME") or _local_user(),
 <% if cookiecutter.prefect_version == "3" %>
         git_block=os.environ.get("GIT_BLOCK") or None,
@@ -132,6 +147,30 @@ def load_settings(trials: str | None = None) -> Settings:
         api_timeout=_number("API_TIMEOUT", "seconds", default=60.0),
 <% endif %>
     )
+
+
+def set_execution(
+    execution: str | None, workers: int | None = None, worker_size: str | None = None
+) -> dict[str, str]:
+    """Set EXECUTION, DASK_WORKERS and DASK_WORKER_SIZE for this process, as far as given.
+
+    Returns:
+        What was set.
+    """
+    asked = {"EXECUTION": execution, "DASK_WORKERS": workers, "DASK_WORKER_SIZE": worker_size}
+    given = {name: str(value) for name, value in asked.items() if value is not None}
+    os.environ.update(given)
+    return given
+
+
+def describe_execution(settings: Settings) -> dict[str, str]:
+    """The variables that say how a run executes its steps, as far as they matter."""
+    found = {"EXECUTION": settings.execution}
+    if settings.execution != SINGLE_MACHINE:
+        found["DASK_ADDRESS"] = settings.dask_address or ""
+        found["DASK_WORKERS"] = str(settings.dask_workers or "")
+        found["DASK_WORKER_SIZE"] = settings.dask_worker_size or ""
+    return {name: value for name, value in found.items() if value}
 
 
 <% if cookiecutter.prefect_version == "1" %>
@@ -196,6 +235,21 @@ def _number(variable: str, unit: str, default: float) -> float:
             return float(text)
     problem = f"{text!r} is not a number of {unit} between 0 and 86400"
     raise InputError(f"{variable}: {problem}; set it to {default:g}, or unset it")
+
+
+def _count(variable: str, most: int) -> int | None:
+    text = os.environ.get(variable) or ""
+    if not text or (re.fullmatch("[0-9]{1,9}", text, re.ASCII) and 0 < int(text) <= most):
+        return int(text) if text else None
+    raise InputError(f"{variable}: {text!r} is not a whole number from 1 to {most}; set one")
+
+
+def _choice(variable: str, choices: tuple[str, ...]) -> str:
+    """The choice that a variable holds; the first one if it is not set."""
+    text = os.environ.get(variable) or choices[0]
+    if text not in choices:
+        raise InputError(f"{variable}: {text!r} is none of {', '.join(choices)}; set one of them")
+    return text
 
 
 def _local_user() -> str:

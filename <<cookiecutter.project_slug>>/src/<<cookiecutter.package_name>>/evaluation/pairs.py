@@ -53,13 +53,13 @@ def pair(
     Raises:
         InputError: It names the function that returned something else; or no row has both values.
     """
-    actual, has_target = _values("get_target", y_true, len(input_df))
+    actual, has_target = as_array("get_target", y_true, len(input_df))
     if actual.ndim > 1:
         problem = f"get_target returned an array of shape {actual.shape}"
         raise InputError(f"{problem}; return one value per row")
     if isinstance(y_pred, pd.DataFrame):
-        y_pred = _order_classes(scoring, y_pred)
-    predicted, has_prediction = _values("predict", y_pred, len(input_df))
+        y_pred = order_classes(scoring, y_pred)
+    predicted, has_prediction = as_array("predict", y_pred, len(input_df))
     if predicted.shape[1:] not in ((), (len(scoring.classes or ()),)):
         problem = f"predict returned an array of shape {predicted.shape}"
         raise InputError(f"{problem}; return one value per row, or one column per class")
@@ -67,10 +67,7 @@ def pair(
         kinds = [np.asarray(each).dtype for each in (y_pred, y_true)]
         problem = f"predict returned values of type {kinds[0]}, but get_target of type {kinds[1]}"
         raise InputError(f"{problem}; return the same kind")
-    is_indexed = isinstance(y_pred, (pd.Series, pd.DataFrame)) and isinstance(y_true, pd.Series)
-    if is_indexed and not y_true.index.equals(y_pred.index):
-        problem = "predict returned the rows with another index, or in another order"
-        raise InputError(f"{problem}; return a Series with the index of the rows that it was given")
+    check_index(y_true, y_pred)
     known = has_target & has_prediction
     if not known.any():
         function = "predict" if has_target.any() else "get_target"
@@ -81,6 +78,18 @@ def pair(
     return Pairs(actual[known], predicted[known], rows, known, *counts)
 
 
+def check_index(y_true: Any, y_pred: Any) -> None:  # noqa: ANN401  what a user returns
+    """Check that values are of the same rows.
+
+    Raises:
+        InputError: They have another index, or another order.
+    """
+    is_indexed = isinstance(y_pred, (pd.Series, pd.DataFrame)) and isinstance(y_true, pd.Series)
+    if is_indexed and not y_true.index.equals(y_pred.index):
+        problem = "predict returned the rows with another index, or in another order"
+        raise InputError(f"{problem}; return a Series with the index of the rows that it was given")
+
+
 def fold(codes: Array, common: Array) -> Array:
     """Renumber the codes of common values in their order; all others get the next number."""
     new = np.full(codes.max() + 1, len(common))
@@ -88,7 +97,7 @@ def fold(codes: Array, common: Array) -> Array:
     return np.asarray(new[codes])
 
 
-def _values(function: str, values: Any, count: int) -> tuple[Array, Array]:  # noqa: ANN401
+def as_array(function: str, values: Any, count: int) -> tuple[Array, Array]:  # noqa: ANN401
     """The values as an array of numbers, or of objects for classes; and which are not missing."""
     array = np.asarray(values)
     if array.ndim == 0 or array.dtype.kind in "mMcV":  # times, for one, have no unit
@@ -103,7 +112,7 @@ def _values(function: str, values: Any, count: int) -> tuple[Array, Array]:  # n
     return array, np.asarray(valid if array.ndim == 1 else valid.all(axis=-1))
 
 
-def _order_classes(scoring: Scoring, predicted: pd.DataFrame) -> pd.DataFrame:
+def order_classes(scoring: Scoring, predicted: pd.DataFrame) -> pd.DataFrame:
     """Put the columns of probabilities into the order of the classes."""
     if scoring.classes is None:
         problem = "predict returned a column per class, but SCORING has no classes"

@@ -73,6 +73,7 @@ def get_trial_summary(
     selection: Selection,
     flow_name: str,
     model: str,
+    execution: str = "single-machine",
     history: Sequence[Trial] = (),
     difference: Difference | None = None,
     compared_with: Trial | None = None,
@@ -90,6 +91,7 @@ def get_trial_summary(
         selection: What was asked for.
         flow_name: The flow's name.
         model: The model's name.
+        execution: How the steps were run.
         history: Earlier trials, with which this one is compared.
         difference: From the model in use, if this is another model's trial.
         compared_with: The trial of the model in use.
@@ -107,6 +109,7 @@ def get_trial_summary(
         created_at=now.replace("+00:00", "Z"),
         flow=flow_name,
         model=model,
+        execution=execution,
         source=describe_source(input_df, selection),
         selection={name: getattr(selection, name) for name in SELECTION},
         window=selection.window,

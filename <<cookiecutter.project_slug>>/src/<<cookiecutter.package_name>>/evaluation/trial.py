@@ -29,6 +29,7 @@ class Trial:
         created_at: When it was made, in UTC, as ISO 8601 text.
         flow: The flow's name. Only trials of one flow are compared.
         model: The model's name. Only trials of one model are compared.
+        execution: How the steps were run: `single-machine`, `dask-cluster` or `dask-task`.
         source: What was read: `data`, without secrets, and what else data.py says.
         selection: What was asked for: `batch_size`, `seed`, `closed_last`, `lag`.
         window: `from` and `to`, the window on the closing time, as ISO 8601 text; None without one.
@@ -60,6 +61,7 @@ class Trial:
     created_at: str
     flow: str | None = None
     model: str | None = None
+    execution: str | None = None
     source: Mapping[str, Any] | None = None
     selection: Mapping[str, Any] | None = None
     window: Mapping[str, str | None] | None = None

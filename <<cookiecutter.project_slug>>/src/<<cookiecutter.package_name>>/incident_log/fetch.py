@@ -1,5 +1,7 @@
 """Fetching files of the log from a path, a web address or an object store, within limits."""
 
+from __future__ import annotations
+
 import logging
 import os
 import sys

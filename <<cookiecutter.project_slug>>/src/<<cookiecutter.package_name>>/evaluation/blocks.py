@@ -1,0 +1,162 @@
+"""Rows that are read and predicted in blocks, elsewhere: what a trial needs of them comes back.
+
+Values that repeat come back as small numbers, so that a row takes some 20 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import InputError
+from .checks import MAX_COLUMNS
+from .pairs import Array, as_array, check_index, order_classes
+from .scoring import Scoring
+from .selection import Selection, as_utc
+
+Packed = tuple[Array | None, Array]  # a number for each row and what it stands for; or the values
+
+
+@dataclass(frozen=True)
+class Block:
+    """What comes back of a block of rows.
+
+    Attributes:
+        source: What was read, if data.py says so.
+        columns: By name, of the rows; where only the presence of a value counts, nothing else.
+        values: By function, what it computed: a column, or one for each class.
+    """
+
+    source: Any
+    columns: dict[Any, Packed]
+    values: dict[str, list[Packed]]
+
+
+@dataclass(frozen=True)
+class Computed:
+    """All rows, with what was computed of them.
+
+    Attributes:
+        rows: Shape (n, any), as far as a trial needs them, in the order of the source.
+        values: By function, what it computed: a column of shape (n,), or one for each class.
+    """
+
+    rows: pd.DataFrame
+    values: Mapping[str, Sequence[Any]]
+
+    def pick(self, batch: pd.DataFrame, function: str) -> Array:
+        """What a function computed for a batch.
+
+        Args:
+            batch: Drawn from `rows`.
+            function: Its name.
+
+        Returns:
+            Shape (batch,), or (batch, classes) for probabilities.
+        """
+        rows = batch.index.to_numpy()
+        columns = [np.asarray(each[rows]) for each in self.values[function]]
+        return columns[0] if len(columns) == 1 else np.column_stack(columns)
+
+
+def pack_block(
+    rows: pd.DataFrame,
+    found: Mapping[str, Any],
+    selection: Selection,
+    scoring: Scoring,
+    closed_at: str,
+) -> Block:
+    """Keep what a trial needs of a block of rows.
+
+    Args:
+        rows: Shape (n, any).
+        found: By function, what it returned; `get_target` actual values, all others predictions.
+        selection: What was asked for.
+        scoring: What is measured.
+        closed_at: The column of closing times.
+
+    Raises:
+        InputError: A function returned something that is not of these rows.
+    """
+    columns: dict[Any, Packed] = {}
+    kept = {scoring.group, *scoring.segments}
+    for number, name in enumerate(rows):
+        column = rows[name]
+        if name == closed_at and selection.window:
+            columns[name] = _pack(as_utc(column).to_numpy())
+        elif name in kept:
+            codes, known = pd.factorize(column)
+            columns[name] = _shrink(codes, known), np.asarray(known, dtype=object)
+        elif name == closed_at or number < MAX_COLUMNS:
+            columns[name] = -column.isna().to_numpy().astype(np.int8), np.array([""], dtype=object)
+    values = {}
+    for name, each in found.items():
+        check_index(found["get_target"], each)
+        ordered = order_classes(scoring, each) if isinstance(each, pd.DataFrame) else each
+        array, _ = as_array(name, ordered, len(rows))
+        values[name] = [_pack(part) for part in (array.T if array.ndim > 1 else [array])]
+    return Block(rows.attrs.get("source"), columns, values)
+
+
+def join_blocks(blocks: Sequence[Block]) -> Computed:
+    """Put blocks together. They are empty afterwards, as there is no room for all rows twice.
+
+    Args:
+        blocks: In the order of the source; at least one.
+
+    Raises:
+        InputError: They do not have the same columns.
+    """
+    first = blocks[0]
+    for block in blocks:
+        if list(block.columns) != list(first.columns):
+            names = map(str, first.columns.keys() ^ block.columns.keys())
+            problem = f"the blocks differ in their columns ({', '.join(names) or 'their order'})"
+            raise InputError(f"data.py: {problem}; let each of `blocks` return the same")
+    rows = {name: _join([each.columns.pop(name) for each in blocks]) for name in [*first.columns]}
+    values = {}
+    for name in [*first.values]:
+        parts = zip(*(each.values.pop(name) for each in blocks), strict=True)
+        values[name] = [_join(columns) for columns in parts]
+    frame = pd.DataFrame(rows)
+    if first.source is not None:
+        frame.attrs["source"] = first.source
+    return Computed(frame, values)
+
+
+def _pack(values: Array) -> Packed:
+    """The values as small numbers, if that takes less; a missing value is -1."""
+    codes, known = pd.factorize(values)
+    if values.dtype != object and len(known) > len(values) / 2:
+        return None, values
+    return _shrink(codes, known), known
+
+
+def _join(parts: Sequence[Packed]) -> pd.Categorical | Array:
+    """The values of one block after the other."""
+    if any(codes is None for codes, _ in parts):
+        return np.concatenate(
+            [
+                values if codes is None else np.asarray(_as_categorical(codes, values))
+                for codes, values in parts
+            ]
+        )
+    ends = np.cumsum([len(values) for _, values in parts])[:-1]
+    new, known = pd.factorize(np.concatenate([values for _, values in parts]))
+    own = [_shrink(np.append(each, [-1]), known) for each in np.split(new, ends)]
+    codes = [numbers[each] for numbers, (each, _) in zip(own, parts, strict=True)]
+    return _as_categorical(np.concatenate(codes), known)
+
+
+def _shrink(codes: Array, known: Any) -> Array:  # noqa: ANN401  an array or an index
+    """The codes as the smallest numbers that do."""
+    return codes.astype(np.min_scalar_type(-len(known) - 1))
+
+
+def _as_categorical(codes: Any, values: Any) -> pd.Categorical:  # noqa: ANN401  arrays
+    found: pd.Categorical = pd.Categorical.from_codes(codes, values)
+    return found

@@ -1,0 +1,302 @@
+"""The Dask cluster on which a run executes its steps (dask-cluster), or one of them (dask-task).
+
+Importing Dask takes a second, and not every command needs it: so it is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+<% if cookiecutter.prefect_version == "3" %>
+import copy
+<% endif %>
+import functools
+import importlib
+import logging
+import operator
+import os
+import sys
+import warnings
+<% if cookiecutter.prefect_version == "3" %>
+from collections.abc import Callable, Iterator, Mapping
+<% else %>
+from collections.abc import Iterator, Mapping
+<% endif %>
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+<% if cookiecutter.prefect_version == "1" %>
+from prefect.executors import DaskExecutor, Executor, LocalExecutor
+
+<% endif %>
+from ..errors import InputError, UnavailableError, describe
+from ..evaluation.blocks import Block, Computed, join_blocks
+from ..evaluation.selection import Selection
+from ..pipeline import compute_part, get_blocks
+from ..settings import (
+    DASK_CLUSTER,
+    SINGLE_MACHINE,
+    Settings,
+    load_settings,
+<% if cookiecutter.prefect_version == "1" %>
+    saturn_url,
+<% endif %>
+)
+<% if cookiecutter.prefect_version == "3" %>
+from . import saturn
+<% endif %>
+
+if TYPE_CHECKING:
+    from distributed import Client
+<% if cookiecutter.prefect_version == "3" %>
+    from prefect import Task
+    from prefect.task_runners import TaskRunner
+<% endif %>
+
+SECONDS_TO_CONNECT = 10
+SECONDS_FOR_A_WORKER = 120
+LOCAL_WORKERS = 2
+# So many parts of a version must be the same. Another Python cannot run what is sent to it.
+PARTS = {"python": 2, "pandas": 1, "numpy": 1, "cloudpickle": 1, "dask": 1, "distributed": 1}
+PACKAGE = str(__package__).partition(".")[0]
+log = logging.getLogger(__name__)
+
+
+def check_execution() -> None:
+    """Check, before a run begins, that it can be executed as the settings say.
+
+    Raises:
+        InputError: Dask is not installed, or the cluster at DASK_ADDRESS has other versions.
+        UnavailableError: The cluster cannot be reached, or has no workers.
+    """
+    settings = load_settings()
+    if settings.execution != SINGLE_MACHINE:
+        import_dask(settings)
+        if settings.dask_address:
+            with open_cluster():
+                pass
+
+
+def import_dask(settings: Settings) -> Any:  # noqa: ANN401  a module
+    """Import what an execution needs of Dask.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "warning")  # its workers', too
+<% if cookiecutter.prefect_version == "3" %>
+    needed = "prefect_dask" if settings.execution == DASK_CLUSTER else "distributed"
+    try:
+        importlib.import_module(needed)
+        return importlib.import_module("distributed")
+    except ImportError as error:
+        problem = f"{settings.execution} needs the extra dask of this project ({describe(error)})"
+        hint = "`pip install '.[dask]'` installs it; runs elsewhere need it in requirements.txt"
+        raise InputError(f"EXECUTION: {problem}; {hint}") from None
+<% else %>
+    del settings  # prefect-saturn brings Dask along
+    return importlib.import_module("distributed")
+<% endif %>
+
+
+@contextmanager
+def open_cluster() -> Iterator[Client]:
+    """Connect to a Dask cluster. One that was created for that is given back at the end.
+
+    It is the one at DASK_ADDRESS; else, if Saturn Cloud is configured, one there; else one of
+    processes on this machine.
+
+    Raises:
+        InputError: The cluster cannot be used.
+        UnavailableError: It cannot be reached, or has no workers.
+    """
+    settings = load_settings()
+    distributed = import_dask(settings)
+    with ExitStack() as stack:
+        if settings.dask_address:
+            cluster, place = settings.dask_address, f"DASK_ADDRESS: {settings.dask_address}"
+        else:
+            cluster, place = _create_cluster(distributed, settings, stack)
+        address = getattr(cluster, "scheduler_address", cluster)
+        security = getattr(cluster, "security", None) or distributed.Security()
+        try:
+            asyncio.run(_greet(distributed, address, security.get_connection_args("client")))
+        except Exception as error:  # Dask raises many kinds
+            problem = f"no Dask scheduler answers within {SECONDS_TO_CONNECT} s ({describe(error)})"
+            hint = "is it running, and is this its address?"
+            raise UnavailableError(f"{place}: {problem}; {hint}") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)
+            client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
+        try:
+            client.wait_for_workers(1, timeout=SECONDS_FOR_A_WORKER)
+        except TimeoutError:
+            problem = f"the cluster has had no worker for {SECONDS_FOR_A_WORKER} s"
+            raise UnavailableError(f"{place}: {problem}; start some") from None
+        _compare_versions(place, client.get_versions())
+        # The cluster need not have this package.
+        cloudpickle = importlib.import_module("cloudpickle")
+<% if cookiecutter.prefect_version == "1" %>
+        if sys.modules.get(PACKAGE):  # else the flow itself came without it
+            cloudpickle.register_pickle_by_value(sys.modules[PACKAGE])
+<% else %>
+        cloudpickle.register_pickle_by_value(sys.modules[PACKAGE])
+<% endif %>
+        yield client
+
+
+def compute(client: Client, selection: Selection) -> Computed:
+    """Compute target and predictions of the whole source on a cluster, block by block.
+
+    Args:
+        client: Of the cluster.
+        selection: What was asked for; window and batch are left for later.
+
+    Returns:
+        What a trial needs of all rows, in the order of the source.
+
+    Raises:
+        InputError: data.py has no `blocks`, the rows cannot be read, or a function does not fit
+            them; or a worker has too little memory.
+    """
+    distributed = importlib.import_module("distributed")
+    cloudpickle = importlib.import_module("cloudpickle")
+    blocks = get_blocks(selection)
+    log.info("computing %d blocks on %s", len(blocks), client.scheduler_info()["address"])
+    # All that they need is sent once, and kept by each worker.
+    sent = cloudpickle.dumps([functools.partial(compute_part, each, selection) for each in blocks])
+    loaded = client.submit(cloudpickle.loads, sent, pure=False)
+    numbers = range(len(blocks))
+    parts = client.map(operator.getitem, [loaded] * len(blocks), numbers, pure=False)
+    found = client.map(operator.call, parts, pure=False)
+    try:
+        computed: list[Block | None] = client.gather(found)  # type: ignore[no-untyped-call]
+    except distributed.KilledWorker:
+        problem = "workers ended, one after the other, while they computed the same block"
+        hint = "give them more memory, or let data.py's blocks be smaller"
+        raise InputError(f"dask-task: {problem}; {hint}") from None
+    return join_blocks([each for each in computed if each is not None])
+
+
+<% if cookiecutter.prefect_version == "3" %>
+def make_task_runner() -> TaskRunner[Any] | None:
+    """Make what runs the steps of a flow: on a Dask cluster, or None for Prefect's default.
+
+    Raises:
+        InputError: It needs what is not installed.
+    """
+    settings = load_settings()
+    if settings.execution != DASK_CLUSTER:
+        return None
+    import_dask(settings)
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    class ClusterTaskRunner(DaskTaskRunner):
+        """Opens the cluster that the settings name, when the first step is submitted."""
+
+        def submit(self, task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            task = copy.copy(task)
+            task.fn = carry_settings(task.fn)
+            return super().submit(task, *args, **kwargs)
+
+        @property
+        def client(self) -> Any:  # noqa: ANN401
+            if not self._client:
+                opened = self._exit_stack.enter_context(open_cluster())
+                self._cluster = opened.cluster
+                self.address = opened.scheduler_info()["address"]
+            return super().client
+
+    return ClusterTaskRunner()
+
+
+def carry_settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function that has this process's settings wherever it runs."""
+    settings = load_settings()
+    names = ("DOWNLOAD_TIMEOUT", "DOWNLOAD_MAX_SECONDS", "DATA_MAX_MB")
+    carried = {name: os.environ[name] for name in names if name in os.environ}
+    carried["TRIALS_URL"] = settings.trials
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        os.environ.update(carried)
+        return function(*args, **kwargs)
+
+    return run
+
+
+<% else %>
+class ClusterExecutor(DaskExecutor):
+    """Executes tasks on the cluster that the settings name."""
+
+    address: str
+
+    @contextmanager
+    def start(self) -> Iterator[None]:
+        """Open the cluster, and give it back at the end."""
+        with open_cluster() as client:
+            self.address = client.scheduler_info()["address"]
+            with super().start():
+                yield
+
+
+def make_executor(execution: str) -> Executor:
+    """Make what executes the tasks of a flow."""
+    return ClusterExecutor() if execution == DASK_CLUSTER else LocalExecutor()
+
+
+<% endif %>
+async def _greet(distributed: Any, address: str, how: Mapping[str, Any]) -> None:  # noqa: ANN401
+    """Let a scheduler answer: unlike a client, this leaves nothing behind where it does not."""
+    limit = SECONDS_TO_CONNECT
+    async with distributed.rpc(address, timeout=limit, connection_args=how) as scheduler:
+        await asyncio.wait_for(scheduler.identity(), SECONDS_TO_CONNECT)
+
+
+def _create_cluster(
+    distributed: Any,  # noqa: ANN401  a module
+    settings: Settings,
+    stack: ExitStack,
+) -> tuple[Any, str]:
+    """Create a cluster, which the stack gives back; and say where it is."""
+<% if cookiecutter.prefect_version == "1" %>
+    url = saturn_url()
+    if not url:
+<% else %>
+    if not saturn.is_configured():
+<% endif %>
+        workers = settings.dask_workers or LOCAL_WORKERS
+        options = {"n_workers": workers, "dashboard_address": "127.0.0.1:0"}
+        local = distributed.LocalCluster(threads_per_worker=1, **options)
+        return stack.enter_context(local), "this machine"
+<% if cookiecutter.prefect_version == "1" %>
+    os.environ.setdefault("SATURN_BASE_URL", url)
+<% endif %>
+    asked = {"n_workers": settings.dask_workers, "worker_size": settings.dask_worker_size}
+    known = {name: value for name, value in asked.items() if value is not None}
+    try:
+        saturn_cluster = importlib.import_module("dask_saturn").SaturnCluster
+        cluster = saturn_cluster(**known, shutdown_on_close=True)
+    except ImportError as error:
+        problem = f"a cluster of Saturn Cloud needs dask-saturn ({describe(error)})"
+        raise InputError(f"EXECUTION: {problem}; install it, or set DASK_ADDRESS") from None
+    except (OSError, ValueError, LookupError, RuntimeError, TypeError) as error:
+        problem = f"Saturn Cloud gives no Dask cluster ({describe(error)})"
+        hint = "see DASK_WORKERS and DASK_WORKER_SIZE"
+        raise UnavailableError(f"EXECUTION: {problem}; {hint}") from None
+    return stack.enter_context(cluster), "Saturn Cloud"
+
+
+def _compare_versions(place: str, versions: Mapping[str, Any]) -> None:
+    """Refuse a cluster that cannot run what this project sends; tell of others that differ."""
+    own = versions["client"]["packages"]
+    worst: dict[str, str] = {}
+    for other in (versions["scheduler"], *versions["workers"].values()):
+        for name in own.keys() & PARTS.keys():
+            there = str(other["packages"].get(name))
+            if there != own[name]:
+                worst.setdefault(name, f"{name} {there} there, {own[name]} here")
+                if there.split(".")[: PARTS[name]] != own[name].split(".")[: PARTS[name]]:
+                    problem = f"the cluster differs in {worst[name]}"
+                    raise InputError(f"{place}: {problem}; give both the same")
+    if worst:
+        log.warning("%s: the cluster differs in %s", place, ", ".join(sorted(worst.values())))
