@@ -51,7 +51,7 @@ def with_duckdb():
     FROM pairs
     """
     found = duckdb.sql(query)
-    return dict(zip(found.columns, found.fetchone(), strict=True))
+    return dict(zip(found.columns, found.fetchall()[0], strict=True))
 
 
 work = {"polars": with_polars, "duckdb": with_duckdb}[library]
