@@ -11,7 +11,7 @@ SEED ?=
 LOG ?=
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 
-.PHONY: demo test lint lock bench bench-gate
+.PHONY: demo test lint lock bench bench-gate bench-scale
 demo: $(VENV)/.installed
 	@$(RUN) tools/demo.py --into "$$DEMO_DIR" --data "$$DATA" --keep "$$KEEP"
 
@@ -33,6 +33,10 @@ bench: $(VENV)/.installed
 bench-gate: $(VENV)/.installed
 	@test -f "$(LOG)" || { echo "make bench-gate LOG=the event log (zip)" >&2; exit 2; }
 	@$(RUN) tools/bench/gate.py --log "$(LOG)"
+
+# KEEP=1 keeps the logs that it makes, 5 GB, for the next time.
+bench-scale: $(VENV)/.installed
+	@$(RUN) tools/bench/scale.py $(if $(LOG),--log "$(LOG)") $(if $(KEEP),--keep)
 
 # Tested with Python 3.11 to 3.14. A newer one is tried; in place of an older one uv, where it is on PATH, finds or brings one.
 $(VENV)/.installed: requirements-dev.txt

@@ -53,7 +53,10 @@ src/PACKAGE/orchestration/saturn.py src/PACKAGE/orchestration/server.py
 DELIMITER = re.compile(r"<<|>>|<%|%>|<#|#>|cookiecutter\.(?!json|com)")
 # Lines of code: a module's, and a room's; whatever is in no other room is in "".
 MODULE = 200
-ROOMS = {"incident_log": 200, "orchestration": 1121, "evaluation": 1490, "": 880}
+# The log's room reads two formats, folders and stores, whole in little memory and in blocks.
+# Dask's room is orchestration: a cluster from three places, and a runner for each Prefect; what comes
+# back of a block is packed in evaluation.
+ROOMS = {"incident_log": 560, "orchestration": 1375, "evaluation": 1585, "": 950}
 YOURS = {"data.py": 40, "model.py": 40, "metrics.py": 40}
 
 

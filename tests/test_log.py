@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
+from pathlib import Path
 
 import pytest
-from commands import assert_refused, trial_of
+from commands import Commands, assert_refused, trial_of
 from logs import COLUMNS, LOG, MEMBER, PYTHONS, ROWS, make_csv, make_rows, zipped
 
 pytestmark = pytest.mark.parametrize("commands_of_module", PYTHONS, indirect=True)
@@ -225,3 +227,286 @@ def test_a_url_that_cannot_be_read(commands, tmp_path, url, words):
     (tmp_path / "log.zip").write_bytes(LOG)
     result = commands.evaluate("--data", url.replace("LOG", f"{tmp_path}/log.zip"))
     assert_refused(result, "data: cannot read ", *words)
+
+
+# Parquet.
+
+# Writes rows as Parquet: `times` is the type of times, a Python expression, None for text.
+WRITE = """
+import json, sys
+import pandas as pd, pyarrow as pa, pyarrow.parquet as pq
+path, columns, times, group, then = sys.argv[1:]
+rows = json.load(sys.stdin)
+table = pa.table({name: pa.array([row[i] for row in rows], "string")
+                  for i, name in enumerate(json.loads(columns))})
+for index in (1, 2) if eval(times) else ():
+    parsed = pd.to_datetime(table.column(index).to_pandas(), format="%d/%m/%Y %H:%M", utc=True)
+    column = pa.array(parsed, pa.timestamp("ns", "UTC")).cast(eval(times))
+    table = table.set_column(index, table.column_names[index], column)
+exec(then)
+pq.write_table(table, path, row_group_size=int(group))
+"""
+
+
+def write_parquet(
+    commands: Commands,
+    path: Path,
+    rows: list[list[str]],
+    times: str = "None",
+    group: int = 100_000,
+    then: str = "",
+) -> None:
+    process = commands.python(WRITE, str(path), json.dumps(COLUMNS), times, str(group), then)
+    _, err = process.communicate(json.dumps(rows), timeout=60)
+    assert process.returncode == 0, err
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        "None",
+        *(f"pa.timestamp('{unit}')" for unit in ("s", "us")),
+        "pa.timestamp('ns', 'Asia/Tokyo')",
+    ],
+)
+def test_a_log_in_parquet(commands, tmp_path, times):
+    (tmp_path / "log.csv").write_bytes(make_csv(ROWS))
+    write_parquet(commands, tmp_path / "log.parquet", ROWS, times)
+    plain, other = (
+        trial_of(commands.evaluate("--all", "--data", tmp_path / name))
+        for name in ("log.csv", "log.parquet")
+    )
+    assert plain["data"] == other["data"]
+    assert plain["groups"] == other["groups"]
+    assert plain["segments"] == other["segments"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "then", "words"),
+    [
+        (
+            [*ROWS, ["x", "1/1/2016 10:00", "31/2/2016 10:00", "?"]],
+            "",
+            ["row 301: closed_at is '31/2/2016 10:00', not D/M/YYYY HH:MM"],
+        ),
+        ([], "", ["holds no events"]),
+        (ROWS, "table = table.drop(['priority'])", ["must hold the column priority once; its"]),
+        (
+            ROWS,
+            "table = table.set_column(2, 'closed_at', pa.array(range(300)))",
+            ["the column closed_at holds int64, not times"],
+        ),
+    ],
+    ids=["time", "no rows", "column", "type"],
+)
+def test_a_parquet_file_that_is_wrong(commands, tmp_path, rows, then, words):
+    path = tmp_path / "log.parquet"
+    write_parquet(commands, path, rows, then=then)
+    assert_refused(commands.evaluate("--data", path), f"data: cannot read {path}: ", *words)
+
+
+def test_half_a_parquet_file(commands, tmp_path):
+    write_parquet(commands, path := tmp_path / "log.parquet", ROWS)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert_refused(commands.evaluate("--data", path), f"data: cannot read {path}: ", "Parquet")
+
+
+def test_a_parquet_file_of_more_rows_than_fit(commands, tmp_path):
+    """A million equal rows take a few kB, but 24 MB in memory."""
+    path, many = tmp_path / "log.parquet", "table = pa.concat_tables([table] * 1_000_000)"
+    write_parquet(commands, path, ROWS[:1], "pa.timestamp('s')", 10**6, many)
+    assert path.stat().st_size < 1_000_000
+    result = commands.evaluate("--data", path, env={"DATA_MAX_MB": "20"})
+    assert_refused(result, "holds more than 20 MB; if it should, raise DATA_MAX_MB")
+
+
+# Folders.
+
+
+def fill(commands: Commands, folder: Path) -> None:
+    """Each third of the rows in another form, and files that are not part of the log."""
+    folder.mkdir()
+    (folder / "a.CSV").write_bytes(make_csv(ROWS[:100]))
+    (folder / "b.zip").write_bytes(zipped(make_csv(ROWS[100:200])))
+    write_parquet(commands, folder / "c.parquet", ROWS[200:])
+    for other in (".hidden.csv", "_temporary.csv", "README.md", "_SUCCESS"):
+        (folder / other).write_bytes(b"x")
+    (folder / "subfolder").mkdir()
+
+
+def test_a_folder_is_read_in_the_order_of_its_names(commands, tmp_path):
+    (tmp_path / "log.csv").write_bytes(make_csv(ROWS))
+    fill(commands, tmp_path / "folder")
+    plain, other = (
+        trial_of(commands.evaluate("--seed", "3", "--batch-size", "50", "--data", tmp_path / name))
+        for name in ("log.csv", "folder")
+    )
+    assert plain["data"] == other["data"]
+    assert other["source"]["data"] == str(tmp_path / "folder")
+    assert len(other["source"]["sha256"]) == 64
+
+
+def test_a_folder_is_read_again_when_a_file_of_it_changes(commands, tmp_path):
+    fill(commands, folder := tmp_path / "folder")
+    first = trial_of(commands.evaluate("--all", "--data", folder))
+    again = trial_of(commands.evaluate("--all", "--data", folder))
+    assert first["source"] == again["source"]
+    (folder / "a.CSV").write_bytes(make_csv(ROWS[:50]))
+    changed = trial_of(commands.evaluate("--all", "--data", folder))
+    assert changed["data"]["num_obs"] == len(ROWS) - 50
+    assert changed["source"]["sha256"] != first["source"]["sha256"]
+    (folder / "b.zip").rename(folder / "z.zip")
+    moved = trial_of(commands.evaluate("--all", "--data", folder))
+    assert moved["source"]["sha256"] != changed["source"]["sha256"]
+    assert len(commands.cached()) == 1
+
+
+def test_what_is_wrong_in_a_folder_is_named_with_its_file(commands, tmp_path):
+    fill(commands, folder := tmp_path / "folder")
+    wrong = make_csv([*ROWS[:7], ["x", "1/1/2016 10:00", "31/2/2016 10:00", "?"]])
+    (folder / "b.zip").write_bytes(zipped(wrong))
+    result = commands.evaluate("--data", folder)
+    assert_refused(result, f"cannot read {folder}/b.zip: line 9: closed_at is '31/2/2016 10:00'")
+    (folder / "b.zip").write_bytes(zipped(b"a\n", "other.csv"))
+    result = commands.evaluate("--data", folder)
+    assert_refused(result, f"cannot read {folder}/b.zip: it must hold {MEMBER}")
+
+
+def test_a_folder_in_another_store(commands, tmp_path):
+    fill(commands, folder := tmp_path / "folder")
+    plain = trial_of(commands.evaluate("--all", "--data", folder))
+    put = "; ".join(
+        f"fsspec.filesystem('memory').pipe('/logs/{path.name}', {path.read_bytes()!r})"
+        for path in folder.iterdir()
+        if path.is_file()
+    )
+    before = f"import fsspec; {put}"
+    found = trial_of(commands.evaluate("--all", "--data", "memory://logs", before=before))
+    assert found["data"] == plain["data"]
+    assert found["source"] == {**plain["source"], "data": "memory://logs"}
+
+
+# Blocks.
+
+# Prints whether blocks, after a journey, give the rows of the log, and how many blocks there are.
+COMPARE = """
+import json, pickle, sys
+import pandas as pd
+from PACKAGE import data
+from PACKAGE.evaluation.selection import make_selection
+from PACKAGE.incident_log import parse
+parse.BLOCK = 100_000
+selection = make_selection(sys.argv[1], batch_size=None)
+blocks = [pickle.dumps(block) for block in data.blocks(selection)]
+frames = [pickle.loads(block)() for block in reversed(blocks)][::-1]
+whole = data.get_ticket_data_batch(selection)
+texts = {"number": str, "priority": str}
+joined = pd.concat([frame.astype(texts) for frame in frames], ignore_index=True)
+pd.testing.assert_frame_equal(joined, whole.astype(texts))
+assert all(frame.attrs == whole.attrs for frame in frames), (frames[0].attrs, whole.attrs)
+# Drawn from closing times alone, the rows are the same.
+some = make_selection(sys.argv[1], batch_size=20, seed=5, closed_from="2017-01-05")
+narrow = some.draw(joined[["closed_at"]], closed_at="closed_at")
+drawn = data.get_ticket_data_batch(some)
+assert list(narrow.index) == list(drawn.index)
+print(len(blocks), len(joined), max(map(len, blocks)))
+"""
+
+
+def compare(commands: Commands, source: Path | str, **env: str) -> list[int]:
+    """How many blocks, and rows, there are; and how many bytes the largest pickle has."""
+    process = commands.python(COMPARE, str(source), **env)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return [int(number) for number in out.split()]
+
+
+def quoted(rows: list[list[str]], form: str) -> bytes:
+    if form == "quotes":
+        return make_csv([[f'"{value}"' for value in row] for row in rows])
+    if form == "line breaks in quotes":
+        return make_csv([[f'"{row[0]}\n,""\n{row[0]}"', *row[1:]] for row in rows])
+    if form == "byte order mark":
+        header = '\ufeff"number"' + make_csv([]).decode()[len("number") :]
+        return header.encode() + quoted(rows, "line breaks in quotes").partition(b"\n")[2]
+    return make_csv(rows).replace(b"\n", b"\r\n" if form == "Windows" else b"\n\n")
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["quotes", "line breaks in quotes", "byte order mark", "Windows", "empty lines"],
+)
+def test_blocks_of_a_csv_file_are_the_log(commands, tmp_path, form):
+    rows = make_rows(60_000)
+    rows[30_000][2] = "?"  # left out
+    (tmp_path / "log.csv").write_bytes(quoted(rows, form))
+    blocks, found, size = compare(commands, tmp_path / "log.csv")
+    assert found == 59_999
+    assert blocks > 5
+    assert size < 1000
+
+
+def test_a_quote_within_a_value_is_left_to_the_parser(commands, tmp_path):
+    rows = make_rows(60_000)
+    rows[25_000][0] = 'a 5" disk'
+    rows[50_000][0] = '"a\nb"'
+    (tmp_path / "log.csv").write_bytes(make_csv(rows))
+    blocks, found, _ = compare(commands, tmp_path / "log.csv")
+    assert (blocks > 2, found) == (True, 60_000)
+
+
+def test_blocks_of_a_parquet_file_are_its_row_groups(commands, tmp_path):
+    rows = make_rows(10_000)
+    write_parquet(commands, tmp_path / "log.parquet", rows, "pa.timestamp('ms')", 3_000)
+    assert compare(commands, tmp_path / "log.parquet")[:2] == [4, 10_000]
+
+
+def test_blocks_of_a_folder_a_zip_and_the_sample(commands, tmp_path):
+    fill(commands, folder := tmp_path / "folder")
+    assert compare(commands, folder)[:2] == [3, 300]
+    (folder / "d.csv").write_bytes(make_csv(make_rows(20_000)))
+    assert compare(commands, folder)[0] > 5
+    (tmp_path / "log.zip").write_bytes(LOG)
+    assert compare(commands, tmp_path / "log.zip")[:2] == [1, 300]
+    assert compare(commands, "sample")[0] == 1
+
+
+@pytest.mark.parametrize("place", [0, 700, 59_000])
+def test_a_wrong_time_in_a_block_is_named_by_the_line_of_the_file(commands, tmp_path, place):
+    rows = make_rows(60_000)
+    rows[2][0] = '"a\nb"'
+    rows[place][2] = "30/2/2017 10:00"
+    (tmp_path / "log.csv").write_bytes(make_csv(rows))
+    read = """
+import sys
+from PACKAGE.errors import exit_on_input_error
+from PACKAGE.incident_log import parse
+parse.BLOCK = 100_000
+with exit_on_input_error():
+    blocks = parse.list_blocks(sys.argv[1])
+    assert len(blocks) > 5
+    frames = [block() for block in blocks]
+"""
+    process = commands.python(read, str(tmp_path / "log.csv"))
+    _, err = process.communicate(timeout=60)
+    line = place + 2 + (place > 2)
+    words = f"{tmp_path}/log.csv: line {line}: closed_at is '30/2/2017 10:00'"
+    assert (process.returncode, words in err, len(err.splitlines())) == (2, True, 1), err
+
+
+def test_a_file_that_became_shorter_is_refused(commands, tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(make_csv(make_rows(20_000)))
+    read = """
+import os, sys
+from PACKAGE.errors import exit_on_input_error
+from PACKAGE.incident_log import parse
+parse.BLOCK = 100_000
+with exit_on_input_error():
+    blocks = parse.list_blocks(sys.argv[1])
+    os.truncate(sys.argv[1], 300_000)
+    frames = [block() for block in blocks]
+"""
+    process = commands.python(read, str(path))
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, "became shorter while it was read" in err) == (2, True), err

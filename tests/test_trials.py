@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from commands import Commands, assert_refused, trial_of
 from conftest import client_of, existing
-from logs import LOG, OTHER_LOG, ROWS
+from logs import LOG, OTHER_LOG, ROWS, make_csv, make_rows
 from projects import bake, lend_environment, uv
 
 TRIAL = {
@@ -432,6 +432,31 @@ def test_data_in_a_store(stored, tmp_path, s3):
     result = stored.evaluate("--data", url, "--all", env=unreachable)
     assert trial_of(result)["data"] == changed["data"]
     assert "Using the cached copy" in result.stderr
+
+
+def test_a_log_in_a_folder_of_a_store(stored, tmp_path, s3):
+    """Read as a whole, and in blocks, which read ranges of its files."""
+    place, client = f"s3://store/{tmp_path.name}/logs", client_of(s3)
+    many = make_rows(20_000)
+    files = {"1.zip": LOG, "2.csv": make_csv(many), ".3.csv": b"x", "3.txt": b"x"}
+    for name, content in files.items():
+        client.put_object(Bucket="store", Key=f"{tmp_path.name}/logs/{name}", Body=content)
+    trial = trial_of(stored.evaluate("--data", place, "--all"))
+    assert trial["data"]["num_obs"] == len(ROWS) + len(many)
+    assert trial["source"]["data"] == place
+    code = """
+import sys
+from PACKAGE.incident_log import parse
+parse.BLOCK = 100_000
+frames = [block() for block in parse.list_blocks(sys.argv[1])]
+print(len(frames) > 5, sum(map(len, frames)), frames[-1].attrs["source"]["sha256"])
+"""
+    out, err = stored.python(code, place).communicate(timeout=60)
+    found = ["True", str(len(ROWS) + len(many)), trial["source"]["sha256"]]
+    assert out.split() == found, err
+    wrong = make_csv([["x", "soon", "1/1/2016 10:00", "?"]])
+    client.put_object(Bucket="store", Key=f"{tmp_path.name}/logs/0.csv", Body=wrong)
+    assert_refused(stored.evaluate("--data", place), f"{place}/0.csv: line 2: sys_updated_at")
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pandas as pd
 import pytest
 
-from << cookiecutter.package_name >>.data import get_target, get_ticket_data_batch
+from << cookiecutter.package_name >>.data import (
+    blocks,
+    get_target,
+    get_ticket_data_batch,
+)
 from << cookiecutter.package_name >>.errors import InputError
 from << cookiecutter.package_name >>.evaluation.selection import make_selection
 from << cookiecutter.package_name >>.incident_log.sample import make_log
@@ -77,6 +83,20 @@ def test_a_bad_log_is_refused_in_one_line(tmp_path, line, message):
     with pytest.raises(InputError, match=f"^data: .*{message}") as caught:
         get_all(log)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_blocks_return_the_rows_of_the_log(tmp_path):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.csv").write_bytes(make_log(incidents=20, seed=number))
+    read = [pickle.loads(pickle.dumps(block)) for block in blocks(make_selection(str(folder)))]
+    assert len(read) == 3
+    frames, events = [block() for block in read], get_all(folder)
+    texts = {"number": str, "priority": str}
+    joined = pd.concat([frame.astype(texts) for frame in frames], ignore_index=True)
+    pd.testing.assert_frame_equal(joined, events.astype(texts))
+    assert all(frame.attrs == events.attrs for frame in frames)
 
 
 def test_a_trial_keeps_what_was_read():

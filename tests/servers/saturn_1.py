@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from servers.loopback import StandIn, as_json
+from servers.saturn_dask import DaskAPI
 
 IMAGE = "saturncloud/saturn:2021.11.10"
 LABELS = ["saturn-cloud", "webhook-flow-storage"]
@@ -26,12 +27,14 @@ class SaturnAPI(StandIn):
     Attributes:
         flows: By id; each has the `versions` minted for it, and `content`: what was stored, by
             version.
+        dask: Its Dask clusters, if it has any.
     """
 
     def __init__(self, token: str, environment: Mapping[str, str]) -> None:
         self.token = token
         self.environment = environment
         self.flows: dict[str, dict[str, Any]] = {}
+        self.dask: DaskAPI | None = None
         super().__init__()
 
     def respond(
@@ -43,6 +46,8 @@ class SaturnAPI(StandIn):
             return as_json(200, {"sizes": SIZES})
         if (method, path) == ("PUT", "/api/prefect_cloud/flows"):
             return self._put(body)
+        if self.dask and path.startswith("/api/dask_clusters"):
+            return as_json(*self.dask.respond(method, path, body))
         match = re.fullmatch(
             r"/api/prefect_cloud/flows/([^/]+)/(?:run_job_spec|([^/]+)/content)", path
         )
@@ -98,6 +103,7 @@ class SaturnAPI(StandIn):
 
     def _job(self, flow: dict[str, Any]) -> dict[str, Any]:
         environment = {**self.environment, "SATURN_TOKEN": self.token, "BASE_URL": self.url}
+        environment |= {"SATURN_IS_INTERNAL": "true", "SATURN_RESOURCE_TYPE": "PrefectCloudFlow"}
         container = {
             "name": "main",
             "image": IMAGE,

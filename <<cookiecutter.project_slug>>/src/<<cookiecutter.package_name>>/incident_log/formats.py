@@ -38,8 +38,11 @@ class TimeError(InputError):
     """A time that is none, in a row."""
 
     def __init__(self, row: int, name: str, text: str) -> None:
-        super().__init__(f"row {row + 1}: {name} is {text!r}, not D/M/YYYY HH:MM")
-        self.row = row
+        super().__init__(row, name, text)  # so that it can be pickled
+        self.row, self.problem = row, f"{name} is {text!r}, not D/M/YYYY HH:MM"
+
+    def __str__(self) -> str:
+        return f"row {self.row + 1}: {self.problem}"
 
 
 def parse_file(file: IO[bytes]) -> tuple[list[pa.Table], str]:
@@ -64,6 +67,7 @@ def parse_file(file: IO[bytes]) -> tuple[list[pa.Table], str]:
 
 def hash_file(file: IO[bytes]) -> str:
     """The SHA-256 of a file, which is at its start again."""
+    file.seek(0)
     digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
     file.seek(0)
     return digest.hexdigest()
@@ -132,7 +136,7 @@ def parse_csv(file: IO[bytes], digest: Any = None, line: int = 0) -> list[pa.Tab
         lines = (reader.line_num for record in reader if record)
         header = next(lines)
         found = next(islice(lines, error.row, None)) + (line - header if line else 0)
-        raise InputError(f"line {found}: {str(error).partition(': ')[2]}") from None
+        raise InputError(f"line {found}: {error.problem}") from None
 
 
 def _parse_csv(
@@ -183,15 +187,15 @@ def open_parquet(file: Any) -> Any:  # noqa: ANN401
     Raises:
         InputError: A column is missing; or it is larger than DATA_MAX_MB.
     """
-    from pyarrow.parquet import ParquetFile  # here, as importing it takes time
+    from pyarrow import parquet  # here, as importing it takes time
 
-    parquet = ParquetFile(file, read_dictionary=TEXTS, pre_buffer=False)
-    names = parquet.schema_arrow.names
+    metadata = parquet.read_metadata(file)
+    names = metadata.schema.to_arrow_schema().names
     if wrong := [name for name in COLUMNS if names.count(name) != 1]:
         shown = ", ".join(names[:5])
         raise InputError(f"it must hold the column {wrong[0]} once; its columns are {shown}, ...")
-    check_size(ROW * parquet.metadata.num_rows)
-    return parquet
+    check_size(ROW * metadata.num_rows)
+    return parquet.ParquetFile(file, metadata=metadata, read_dictionary=TEXTS, pre_buffer=False)
 
 
 def parse_parquet(file: IO[bytes], group: int | None = None) -> Iterator[pa.Table]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import IO, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -28,6 +29,7 @@ from .formats import (
     COLUMNS,
     ROW,
     SCHEMA,
+    TEXT,
     hash_file,
     is_parquet,
     is_zip,
@@ -79,7 +81,9 @@ def read_log(source: str | None) -> pd.DataFrame:
             raise
         log.warning("%s. Using the cached copy, which may be out of date", error)
         table = None
-    return _to_frame([load_cached(path) if table is None else table], known)
+    columns = _columns(load_cached(path) if table is None else table)
+    del table
+    return _to_frame(columns, known)
 
 
 def list_blocks(source: str | None) -> list[Callable[[], pd.DataFrame]]:
@@ -179,7 +183,16 @@ def _combine(names: list[str], digests: Iterable[str]) -> str:
 def _join(tables: list[pa.Table]) -> pa.Table:
     if not any(map(len, tables)):
         raise InputError("it holds no events, only a header")
-    return pa.concat_tables(tables).unify_dictionaries()
+    return _unify(tables)
+
+
+def _unify(tables: list[pa.Table]) -> pa.Table:
+    """One table, in whose columns a number stands for the same text everywhere."""
+    return pa.concat_tables(tables or [SCHEMA.empty_table()]).unify_dictionaries()
+
+
+def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(table.column_names, table.columns, strict=True))
 
 
 def _plan(source: str) -> tuple[list[Callable[..., pd.DataFrame]], str]:
@@ -216,29 +229,41 @@ def _read_range(
         content = read_range(source, start, stop)
         if len(content) != stop - start:
             raise InputError("it became shorter while it was read; read it again")
-        return _to_frame(parse_csv(io.BytesIO(header + content), line=line), about)
+        tables = parse_csv(io.BytesIO(header + content), line=line)
+        return _to_frame(_columns(_unify(tables)), about)
 
 
 def _read_group(source: str, group: int, about: About) -> pd.DataFrame:
     """A row group of a Parquet file."""
     with _explained(source):
-        return _to_frame(read_with(source, lambda file: list(parse_parquet(file, group))), about)
+        tables = read_with(source, lambda file: list(parse_parquet(file, group)))
+        return _to_frame(_columns(_unify(tables)), about)
 
 
 def _read_file(source: str, about: About) -> pd.DataFrame:
     """A file of a folder."""
     with _explained(source), _open(source) as file:
-        return _to_frame(parse_file(file)[0], about)
+        return _to_frame(_columns(_unify(parse_file(file)[0])), about)
 
 
-def _to_frame(tables: list[pa.Table], about: About) -> pd.DataFrame:
-    table = pa.concat_tables([SCHEMA.empty_table(), *tables]).unify_dictionaries()
-    tables.clear()
-    columns = dict(zip(table.column_names, table.columns, strict=True))
-    del table  # so that each column is there once
-    frame = pd.DataFrame({name: columns.pop(name).to_pandas() for name in COLUMNS}, copy=False)
+def _to_frame(columns: dict[str, pa.ChunkedArray], about: About) -> pd.DataFrame:
+    """Make a frame of columns, which are taken from the dictionary: each is held once."""
+    frame = pd.DataFrame({name: _to_pandas(columns.pop(name)) for name in COLUMNS}, copy=False)
     frame.attrs["source"] = {key: about[key] or None for key in ("data", "sha256", "name")}
     return frame
+
+
+def _to_pandas(column: pa.ChunkedArray) -> Any:  # noqa: ANN401  pandas'
+    if column.type != TEXT:
+        return column.to_pandas()
+    names = column.chunk(0).dictionary.to_pandas()
+    codes = pa.chunked_array([each.indices for each in column.chunks]).fill_null(-1)
+    smallest = np.min_scalar_type(-len(names) - 1)
+    codes = codes.to_numpy().astype(smallest, copy=False)
+    # CategoricalDtype(names) makes a Python text of each name, to see that they differ.
+    kind: Any = pd.CategoricalDtype
+    dtype = kind._from_fastpath(pd.Index(names, copy=False), ordered=False)
+    return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
 
 
 @contextmanager

@@ -1,0 +1,45 @@
+"""One trial of all rows of a log: `scale_trial.py PACKAGE LOG HOW`; HOW is single or dask.
+
+Prints JSON: the seconds of each step, how many events there were, and the metrics.
+"""
+
+import importlib
+import json
+import sys
+import time
+from contextlib import ExitStack
+
+package, log, how = sys.argv[1:]
+seconds = {}
+
+
+def load(name):
+    return importlib.import_module(f"{package}.{name}")
+
+
+def timed(name, work):
+    start = time.perf_counter()
+    result = work()
+    seconds[name] = time.perf_counter() - start
+    return result
+
+
+def main():
+    pipeline = load("pipeline")
+    selection = load("evaluation.selection").make_selection(log, batch_size=None)
+    more = {}
+    with ExitStack() as stack:
+        if how == "dask":
+            runner = load("orchestration.runner")
+            client = timed("start", lambda: stack.enter_context(runner.open_cluster()))
+            more["computed"] = timed("rows", lambda: runner.compute(client, selection))
+    if how == "dask":
+        batch = timed("draw", lambda: pipeline.draw_batch(more["computed"], selection))
+    else:
+        batch = timed("rows", lambda: pipeline.get_ticket_data_batch(selection))
+    trial, *_ = timed("trial", lambda: pipeline.evaluate_batch(batch, selection, "bench", **more))
+    print(json.dumps({"seconds": seconds, "rows": trial.num_obs, "metrics": trial.metrics}))
+
+
+if __name__ == "__main__":  # the cluster's workers import this file
+    main()
