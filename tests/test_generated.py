@@ -38,7 +38,8 @@ src/PACKAGE/orchestration/__init__.py src/PACKAGE/orchestration/connection.py
 src/PACKAGE/orchestration/flow.py src/PACKAGE/orchestration/register.py
 src/PACKAGE/orchestration/runner.py src/PACKAGE/orchestration/runs.py
 tests/conftest.py tests/test_commands.py tests/test_data_and_model.py tests/test_flow.py
-tests/test_backfill.py tests/test_blocks.py tests/test_gate.py tests/test_intervals.py tests/test_outcomes.py
+tests/test_backfill.py tests/test_blocks.py tests/test_gate.py tests/test_intervals.py
+tests/test_outcomes.py
 tests/test_report.py tests/test_scores.py tests/test_selection.py tests/test_trial.py
 """.split()
 OWN = {
@@ -54,7 +55,7 @@ DELIMITER = re.compile(r"<<|>>|<%|%>|<#|#>|cookiecutter\.(?!json|com)")
 # Lines of code: a module's, and a room's; whatever is in no other room is in "".
 MODULE = 200
 # The log's room reads two formats, folders and stores, whole in little memory and in blocks.
-# Dask's room is orchestration: a cluster from three places, and a runner for each Prefect; what comes
+# Dask is in orchestration: a cluster from three places, and a runner for each Prefect. What comes
 # back of a block is packed in evaluation.
 ROOMS = {"incident_log": 560, "orchestration": 1375, "evaluation": 1585, "": 950}
 YOURS = {"data.py": 40, "model.py": 40, "metrics.py": 40}

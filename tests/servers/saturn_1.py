@@ -48,6 +48,11 @@ class SaturnAPI(StandIn):
             return self._put(body)
         if self.dask and path.startswith("/api/dask_clusters"):
             return as_json(*self.dask.respond(method, path, body))
+        return self._respond_of_flow(method, path, headers, body)
+
+    def _respond_of_flow(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, bytes, str]:
         match = re.fullmatch(
             r"/api/prefect_cloud/flows/([^/]+)/(?:run_job_spec|([^/]+)/content)", path
         )
