@@ -20,6 +20,7 @@ from servers.saturn_dask import DaskAPI, DaskServer
 
 OPTIONS = {"batch_size": 400, "seed": 3, "closed_from": "2016-03-01", "closed_to": "2016-06-01"}
 TOKEN = "saturn-0123456789-SECRET"
+PREFECT_3 = pytest.param("3", marks=pytest.mark.xdist_group("prefect server 2"))
 OTHER = ("id", "created_at", "execution")  # in what trials differ
 STEPS = (
     """get_ticket_data_batch get_target predict read_history get_trial_id
@@ -92,7 +93,7 @@ def run_flow():
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param("3", marks=pytest.mark.xdist_group("prefect server 2")), "1"],
+    params=[PREFECT_3, "1"],
 )
 def variant(request: pytest.FixtureRequest) -> str:
     return request.param
@@ -265,3 +266,28 @@ def test_a_scheduler_that_cannot_be_reached_is_told_in_one_line_and_soon(place):
     problem = "no Dask scheduler answers within 10 s"
     assert line.startswith(f"Error: DASK_ADDRESS: tcp://127.0.0.1:9: {problem}")
     assert time.monotonic() - began < 60  # its imports take a while; Dask alone takes 30 s
+
+
+@pytest.mark.parametrize("variant", [PREFECT_3], indirect=True, scope="module")
+def test_without_the_extra_it_is_said_what_to_install(place):
+    project, folder, environment = place
+    code = f"""import sys
+sys.modules["distributed"] = None
+from {project.package}.orchestration import flow, connection
+flow.use_project_api = connection.use_project_api
+flow.main()"""
+    result = subprocess.run(
+        [project.python, "-c", code, "--execution", "dask-task"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith(
+        "Error: EXECUTION: dask-task needs the extra dask of this project"
+    )
+    assert "pip install '.[dask]'" in result.stderr
+    assert result.stderr.count("\n") == 1

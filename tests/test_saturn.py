@@ -99,11 +99,19 @@ def account(
 
 
 def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: Account):
-    shown = account.run("register", "--dry-run")
+    dask = ("--execution", "dask-task", "--workers", "3", "--worker-size", "large")
+    shown = account.run("register", "--dry-run", *dask)
     assert shown.returncode == 0, shown.stderr
     assert account.saturn.requests == []
-    _, recipe = yaml.safe_load_all(shown.stdout)
-    result = account.run("register")
+    content, recipe = yaml.safe_load_all(shown.stdout)
+    variables = content["deployments"][0]["work_pool"]["job_variables"]["env"]
+    assert (variables["EXECUTION"], variables["DASK_WORKERS"]) == ("dask-task", "3")
+    assert recipe["spec"]["dask_cluster"] == {
+        "num_workers": 3,
+        "scheduler": {"instance_type": "medium"},
+        "worker": {"instance_type": "large"},
+    }
+    result = account.run("register", *dask)
     assert result.returncode == 0, result.stderr
     assert (
         "Saturn deployment on-saturn-worker: created, not running: "
@@ -116,8 +124,9 @@ def test_register_applies_the_recipe_once_and_unregister_takes_it_back(account: 
     assert deployment["spec"]["git_repositories"][0]["url"] == str(account.remote)
     assert deployment["spec"]["command"].endswith("--pool=on-saturn")
     assert [secret["name"] for secret in deployment["spec"]["secrets"]] == ["prefect-api-key"]
+    assert "EXECUTION: Saturn Cloud installs requirements.txt, which has no Dask" in result.stderr
     again = account.run(
-        "register", env={"SATURN_BASE_URL": None, "BASE_URL": account.saturn.url + "/"}
+        *("register", *dask), env={"SATURN_BASE_URL": None, "BASE_URL": account.saturn.url + "/"}
     )
     assert again.returncode == 0, again.stderr
     assert "on-saturn-worker: already exists" in again.stderr

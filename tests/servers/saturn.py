@@ -124,8 +124,10 @@ class SaturnCloud(LoopbackServer):
             return f"unknown fields: {', '.join(sorted(unknown))}"
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", spec["name"]):
             return f"invalid name: {spec['name']}"
-        if spec["instance_type"] not in SIZES:
-            return f"unknown instance type: {spec['instance_type']}"
+        dask = spec.get("dask_cluster") or {}
+        for machine in (spec, *(dask[part] for part in ("scheduler", "worker") if dask)):
+            if machine["instance_type"] not in SIZES:
+                return f"unknown instance type: {machine['instance_type']}"
         if spec["image"] not in IMAGES:
             return f"unknown image: {spec['image']}"
         for secret in spec.get("secrets") or []:

@@ -263,8 +263,7 @@ def _create_cluster(
 ) -> tuple[Any, str]:
     """Create a cluster, which the stack gives back; and say where it is."""
 <% if cookiecutter.prefect_version == "1" %>
-    url = saturn_url()
-    if not url:
+    if not saturn_url():
 <% else %>
     if not saturn.is_configured():
 <% endif %>
@@ -272,9 +271,8 @@ def _create_cluster(
         options = {"n_workers": workers, "dashboard_address": "127.0.0.1:0"}
         local = distributed.LocalCluster(threads_per_worker=1, **options)
         return stack.enter_context(local), "this machine"
-<% if cookiecutter.prefect_version == "1" %>
-    os.environ.setdefault("SATURN_BASE_URL", url)
-<% endif %>
+    url = os.environ.get("SATURN_BASE_URL") or os.environ["BASE_URL"]
+    os.environ["SATURN_BASE_URL"] = url  # dask-saturn's name for it
     asked = {"n_workers": settings.dask_workers, "worker_size": settings.dask_worker_size}
     known = {name: value for name, value in asked.items() if value is not None}
     try:
