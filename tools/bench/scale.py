@@ -186,11 +186,8 @@ def main() -> None:
             seconds = found["whole"] - start
             peaks = " ".join(f"{peak / 1e6:.0f}" for peak in found["peaks"])
             steps = ", ".join(f"{step} {each:.1f}" for step, each in found["seconds"].items())
-            speed = f"{count / seconds:>12,.0f}"
-            print(
-                f"{count:>12,}  {name:<24}{seconds:>8.1f}{found['cpu']:>8.1f}{speed}  {peaks}  ({steps})",
-                flush=True,
-            )
+            figures = f"{seconds:>8.1f}{found['cpu']:>8.1f}{count / seconds:>12,.0f}"
+            print(f"{count:>12,}  {name:<24}{figures}  {peaks}  ({steps})", flush=True)
         check(results)
         shutil.rmtree(cache, ignore_errors=True)
         if not options.keep:
