@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -85,24 +86,37 @@ def test_a_project_that_the_repository_around_it_does_not_hold_runs_from_its_fol
     }
 
 
-def test_submodules_come_along_and_a_folder_of_a_repository_is_entered(
+def test_submodules_come_along_and_a_folder_of_a_shallow_clone_is_entered(
     prefect: Prefect, another, tmp_path
 ):
+    """And git, with its hooks and helpers, is not told the keys for Prefect."""
     project = another(project_slug="below")
     environment = {**prefect.environment, **GIT_IDENTITY}
     (tmp_path / ".gitmodules").write_text("")
+    told = tmp_path / "told"
+    wrapper = tmp_path / "bin" / "git"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\nenv >> {told}\nexec {shutil.which("git")} "$@"\n')
+    wrapper.chmod(0o755)
     for command in (
         ("init", "-q", "--bare", "-b", "main", "remote.git"),
         ("init", "-q", "-b", "main"),
         ("add", ".gitmodules", "below"),
         ("commit", "-qm", "Begin"),
-        ("remote", "add", "origin", tmp_path / "remote.git"),
+        ("commit", "-qm", "Go on", "--allow-empty"),
+        ("remote", "add", "origin", f"file://{tmp_path}/remote.git"),
         ("push", "-q", "origin", "main"),
+        ("fetch", "-q", "--depth", "1", "origin", "main"),
     ):
         result = run("git", *command, cwd=tmp_path, env=environment)
         assert result.returncode == 0, result.stderr
-    result = prefect.run("register", "--dry-run", project=project)
+    assert (tmp_path / ".git" / "shallow").exists()
+    keys = dict.fromkeys(("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"), "SECRET")
+    variables = {**keys, "PATH": f"{wrapper.parent}:{os.environ['PATH']}"}
+    result = prefect.run("register", "--dry-run", project=project, env=variables)
     assert result.returncode == 0, result.stderr
+    assert "GIT_TERMINAL_PROMPT=0" in told.read_text()
+    assert "SECRET" not in told.read_text()
     (deployment,) = yaml.safe_load(result.stdout)["deployments"]
     clone, folder = deployment["pull"]
     assert clone["prefect.deployments.steps.git_clone"]["include_submodules"] is True

@@ -88,6 +88,20 @@ def test_registering_twice_leaves_one_deployment_and_one_schedule(
     assert after["work_pool_name"] == registered.slug
 
 
+def test_another_user_of_the_same_server_has_a_deployment_of_their_own(
+    prefect: Prefect, registered: Project
+):
+    before = prefect.deployment(f"ann-{registered.slug}")
+    theirs = {"SATURN_USERNAME": "bob"}
+    result = prefect.run("register", env=theirs)
+    assert result.returncode == 0, result.stderr
+    assert prefect.deployment(f"bob-{registered.slug}")["id"] != before["id"]
+    assert prefect.run("unregister", env=theirs).returncode == 0
+    asked = {"flows": {"name": {"any_": [f"bob-{registered.slug}"]}}}
+    assert prefect.get("/deployments/filter", asked) == []
+    assert prefect.deployment(f"ann-{registered.slug}")["updated"] == before["updated"]
+
+
 def test_registering_replaces_a_schedule_with_the_earlier_slug_and_leaves_it_paused(
     prefect: Prefect, another
 ):
