@@ -17,6 +17,7 @@ from . import model
 from .data import get_target, get_ticket_data_batch
 from .errors import InputError
 from .evaluation.scores import compare_models, evaluate_model
+from .evaluation.scoring import check_models
 from .evaluation.selection import Selection
 from .evaluation.store import NONE, check_place, read_trials, write_trial_summary
 from .evaluation.summary import get_trial_id, get_trial_summary
@@ -29,6 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 # Other models, by name, to be compared with the one in use on the same rows.
 CHALLENGERS: dict[str, Callable[[pd.DataFrame], Any]] = getattr(model, "CHALLENGERS", {})
+check_models(MODEL_NAME, CHALLENGERS)
 LAST = 200  # trials, of all models, that a new one may be compared with
 log = logging.getLogger(__name__)
 
@@ -118,7 +120,10 @@ def run_trial(selection: Selection) -> Trial | None:
     """
     settings = load_settings()
     check_place(settings.trials)
-    batch = get_ticket_data_batch(selection)
+    batch: object = get_ticket_data_batch(selection)
+    if not isinstance(batch, pd.DataFrame):
+        problem = f"get_ticket_data_batch returned {type(batch).__name__}"
+        raise InputError(f"data.py: {problem}; return a DataFrame")
     if batch.empty:
         log.info("no rows closed %s: nothing to evaluate", selection.period)
         return None
