@@ -27,7 +27,7 @@ src/PACKAGE/evaluation/__init__.py src/PACKAGE/evaluation/checks.py
 src/PACKAGE/evaluation/files.py src/PACKAGE/evaluation/outcomes.py src/PACKAGE/evaluation/pairs.py
 src/PACKAGE/evaluation/gate.py src/PACKAGE/evaluation/history.py src/PACKAGE/evaluation/intervals.py
 src/PACKAGE/evaluation/resampling.py src/PACKAGE/evaluation/scores.py
-src/PACKAGE/evaluation/scoring.py src/PACKAGE/evaluation/selection.py
+src/PACKAGE/evaluation/scoring.py src/PACKAGE/evaluation/selection.py src/PACKAGE/evaluation/shapes.py
 src/PACKAGE/evaluation/store.py src/PACKAGE/evaluation/summary.py src/PACKAGE/evaluation/tables.py
 src/PACKAGE/evaluation/trial.py
 src/PACKAGE/incident_log/__init__.py src/PACKAGE/incident_log/fetch.py
@@ -51,7 +51,7 @@ src/PACKAGE/orchestration/saturn.py src/PACKAGE/orchestration/server.py
 DELIMITER = re.compile(r"<<|>>|<%|%>|<#|#>|cookiecutter\.(?!json|com)")
 # Lines of code: a module's, and a room's; whatever is in no other room is in "".
 MODULE = 200
-ROOMS = {"incident_log": 200, "orchestration": 1120, "evaluation": 1560, "": 890}
+ROOMS = {"incident_log": 200, "orchestration": 1120, "evaluation": 1610, "": 890}
 YOURS = {"data.py": 40, "model.py": 40, "metrics.py": 40}
 
 

@@ -233,11 +233,13 @@ def test_rows_without_a_value_are_left_out():
         lambda: replace(REGRESSION, baseline=np.int64(3)),
         lambda: replace(REGRESSION, baseline=10**400),
         lambda: replace(PROBABILITIES, classes=("no", 1)),
-        lambda: check_models("", {}),
-        lambda: check_models("m", [len]),
-        lambda: check_models("m", {"m": len}),
-        lambda: check_models("m", {"\u202eother": len}),
-        lambda: check_models("m", {"other": "len"}),
+        lambda: check_models("", max, {}),
+        lambda: check_models("m", max, [len]),
+        lambda: check_models("m", max, {"m": len}),
+        lambda: check_models("m", max, {"\u202eother": len}),
+        lambda: check_models("m", max, {"other": "len"}),
+        lambda: check_models("m", max, {"other": max}),
+        lambda: check_models("m", max, {"a": len, "b": len}),
     ],
 )
 def test_what_metrics_py_and_model_py_must_not_hold_is_refused_in_one_line(wrong):

@@ -30,7 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 # Other models, by name, to be compared with the one in use on the same rows.
 CHALLENGERS: dict[str, Callable[[pd.DataFrame], Any]] = getattr(model, "CHALLENGERS", {})
-check_models(MODEL_NAME, CHALLENGERS)
+check_models(MODEL_NAME, predict, CHALLENGERS)
 LAST = 200  # trials, of all models, that a new one may be compared with
 log = logging.getLogger(__name__)
 

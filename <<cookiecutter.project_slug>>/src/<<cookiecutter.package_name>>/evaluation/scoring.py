@@ -141,11 +141,12 @@ def check_name(what: str, name: object) -> None:
         raise InputError(f"{what} is {name!r}; write text of one line")
 
 
-def check_models(model: object, others: object) -> None:
-    """Check the names of models.
+def check_models(model: object, predict: object, others: object) -> None:
+    """Check the models that are evaluated.
 
     Args:
         model: MODEL_NAME.
+        predict: Its function.
         others: CHALLENGERS.
 
     Raises:
@@ -158,6 +159,8 @@ def check_models(model: object, others: object) -> None:
         check_name(f"{OTHERS}: a name", name)
     if model in others:
         raise InputError(f"{OTHERS}: {model!r} is MODEL_NAME, too; give it another name")
+    if len({id(each) for each in (predict, *others.values())}) <= len(others):
+        raise InputError(f"{OTHERS} names one function twice, or predict; write one for each")
 
 
 def _is_number(value: object) -> bool:
