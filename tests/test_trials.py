@@ -308,6 +308,7 @@ def test_what_is_no_trial_is_named_and_left_out(commands):
             json.dumps({**TRIAL, "data": {"num_obs": 1, "metrics": {"MAE": "1"}}}),
             json.dumps({**TRIAL, "data": {"num_obs": 1, "metrics": {"MAE": float("nan")}}}),
             json.dumps({key: value for key, value in TRIAL.items() if key != "created_at"}),
+            json.dumps({**TRIAL, "scoring": {"rows": "\ud800"}}),
         ]
     ):
         commands.trials.mkdir(exist_ok=True)
@@ -323,7 +324,7 @@ def test_what_is_no_trial_is_named_and_left_out(commands):
         assert "good" in result.stdout
         assert len(result.stdout.splitlines()) == (1 if arguments else 2)
         warnings = result.stderr.splitlines()
-        assert len(warnings) == 13
+        assert len(warnings) == 14
         assert all(
             "cannot be read as a trial" in line and str(commands.trials) in line
             for line in warnings

@@ -124,7 +124,7 @@ def load_settings(trials: str | None = None) -> Settings:
     read_env_file()
     if trials:
         os.environ["TRIALS_URL"] = _place(trials, Path.cwd())
-    trials = _place(os.environ.get("TRIALS_URL") or "trials", project_folder())
+    trials = _place(os.environ.get("TRIALS_URL", "").strip() or "trials", project_folder())
     cache = os.environ.get("CACHE_DIR") or platformdirs.user_cache_dir(SLUG)
     return Settings(
         data=os.environ.get("DATA_URL") or None,
@@ -212,7 +212,7 @@ def _place(text: str, base: Path) -> str:
         return "none"
     if re.match(r"[A-Za-z][\w+.-]+:/", text) and not is_url:
         fix = "write it with two slashes after the colon, or ./ before a folder's name"
-    elif is_url and scheme == "memory":
+    elif is_url and scheme.rpartition("::")[2] == "memory":
         fix = "what it holds is lost when the process ends; set a folder or another URL"
     elif is_url and scheme == "file" and not rest.startswith("/"):
         fix = "set the folder alone, or write file:// before its absolute path"

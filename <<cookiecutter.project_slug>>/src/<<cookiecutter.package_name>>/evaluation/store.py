@@ -128,7 +128,10 @@ def _parse(content: bytes | Exception | Path) -> Trial:
         if not content.is_file():  # reading a named pipe, for one, might never end
             raise ValueError("not a file")
         content = content.read_bytes()
-    return Trial.from_json(json.loads(content, parse_constant=_refuse_constant))
+    parsed = json.loads(content, parse_constant=_refuse_constant)
+    if re.search(rb"\\u[dD]", content):  # perhaps half of a character, which cannot be shown
+        json.dumps(parsed, ensure_ascii=False).encode()
+    return Trial.from_json(parsed)
 
 
 def _refuse_constant(name: str) -> NoReturn:
