@@ -176,6 +176,10 @@ def compute(client: Client, selection: Selection) -> Computed:
         problem = "workers ended, one after the other, while they computed the same block"
         hint = "give them more memory, or let data.py's blocks be smaller"
         raise InputError(f"dask-task: {problem}; {hint}") from None
+    except ImportError as error:
+        problem = f"a worker cannot import what it needs ({describe(error)})"
+        hint = "install requirements.txt there; what functools.cache decorates is not sent at all"
+        raise InputError(f"dask-task: {problem}; {hint}") from None
     return join_blocks([each for each in computed if each is not None])
 
 
