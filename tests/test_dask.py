@@ -29,7 +29,7 @@ get_trial_summary write_trial_summary""".split()
 )
 # Runs the flow several times in a process; prints a trial, or the error, in a line each.
 DRIVER = """
-import json, os, sys, time
+import functools, json, os, sys, time
 from functools import partial
 
 answers, sys.stdout = sys.stdout, sys.stderr  # Prefect 1 logs on stdout
@@ -49,7 +49,8 @@ def predict_slowly(rows):
     time.sleep(1.5)
     return predict(rows)
 
-def run(how, *, slowly, env, limits):
+def run(how, *, slowly, env, limits, cached=False):
+    pipeline.predict = functools.cache(predict) if cached else predict
     os.environ.update(env)
     vars(runner).update(limits)
     set_execution(how)
@@ -246,6 +247,12 @@ def test_a_cluster_of_another_python_or_without_workers_is_refused(
         assert re.search(f"Error: DASK_ADDRESS: {address}: {problem}", failed["error"])
     back = ask(driver, "single-machine", env={"DASK_ADDRESS": cluster[0]})
     assert "error" not in back
+
+
+def test_what_is_not_sent_to_the_workers_is_told_in_one_line(driver):
+    failed = ask(driver, "dask-task", cached=True)
+    problem = "dask-task: a worker cannot import what it needs (No module named 'on_dask')"
+    assert failed["error"].startswith(f"InputError: {problem}; install requirements.txt there")
 
 
 def test_a_scheduler_that_cannot_be_reached_is_told_in_one_line_and_soon(place):

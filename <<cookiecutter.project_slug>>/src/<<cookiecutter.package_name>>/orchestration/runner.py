@@ -176,6 +176,10 @@ def compute(client: Client, selection: Selection) -> Computed:
         problem = "workers ended, one after the other, while they computed the same block"
         hint = "give them more memory, or let data.py's blocks be smaller"
         raise InputError(f"dask-task: {problem}; {hint}") from None
+    except ImportError as error:
+        problem = f"a worker cannot import what it needs ({describe(error)})"
+        hint = "install requirements.txt there; what functools.cache decorates is not sent at all"
+        raise InputError(f"dask-task: {problem}; {hint}") from None
     return join_blocks([each for each in computed if each is not None])
 
 
@@ -190,6 +194,8 @@ def make_task_runner() -> TaskRunner[Any] | None:
     if settings.execution != DASK_CLUSTER:
         return None
     import_dask(settings)
+    from prefect import Flow
+    from prefect.context import FlowRunContext
     from prefect_dask.task_runners import DaskTaskRunner
 
     class ClusterTaskRunner(DaskTaskRunner):
@@ -198,7 +204,16 @@ def make_task_runner() -> TaskRunner[Any] | None:
         def submit(self, task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
             task = copy.copy(task)
             task.fn = carry_settings(task.fn)
-            return super().submit(task, *args, **kwargs)
+            context = FlowRunContext.get()
+            if context is None:
+                return super().submit(task, *args, **kwargs)
+            # The run's context goes along with each step, and with its flow all of this package.
+            whole = context.flow
+            try:
+                context.flow = Flow(_do_nothing, name=str(whole and whole.name))
+                return super().submit(task, *args, **kwargs)
+            finally:
+                context.flow = whole
 
         @property
         def client(self) -> Any:  # noqa: ANN401
@@ -246,6 +261,12 @@ class ClusterExecutor(DaskExecutor):
 def make_executor(execution: str) -> Executor:
     """Make what executes the tasks of a flow."""
     return ClusterExecutor() if execution == DASK_CLUSTER else LocalExecutor()
+
+
+<% endif %>
+<% if cookiecutter.prefect_version == "3" %>
+def _do_nothing() -> None:
+    """Stands for a flow where only its name counts."""
 
 
 <% endif %>
