@@ -51,7 +51,7 @@ src/PACKAGE/orchestration/saturn.py src/PACKAGE/orchestration/server.py
 DELIMITER = re.compile(r"<<|>>|<%|%>|<#|#>|cookiecutter\.(?!json|com)")
 # Lines of code: a module's, and a room's; whatever is in no other room is in "".
 MODULE = 200
-ROOMS = {"incident_log": 200, "orchestration": 1120, "evaluation": 1610, "": 890}
+ROOMS = {"incident_log": 200, "orchestration": 1120, "evaluation": 1630, "": 890}
 YOURS = {"data.py": 40, "model.py": 40, "metrics.py": 40}
 
 

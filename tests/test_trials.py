@@ -417,6 +417,28 @@ s3fs.S3FileSystem._exists = exists
     assert len(history(stored, env={"TRIALS_URL": place})) == 9
 
 
+def test_a_conflict_of_two_writers_is_tried_again(stored, tmp_path):
+    """AWS answers so while another writer is at it; moto never does."""
+    conflict = """
+from aiobotocore.client import AioBaseClient as Client
+from botocore.exceptions import ClientError
+call, left = Client._make_api_call, [409]
+async def answer(self, operation, arguments):
+    if operation == "PutObject" and left:
+        error = {"Code": "ConditionalRequestConflict", "Message": "in progress"}
+        metadata = {"HTTPStatusCode": left.pop()}
+        raise ClientError({"Error": error, "ResponseMetadata": metadata}, operation)
+    return await call(self, operation, arguments)
+Client._make_api_call = answer
+"""
+    env = {"TRIALS_URL": f"s3://store/{tmp_path.name}"}
+    trial = trial_of(stored.evaluate("--data", "sample", env=env, before=conflict))
+    assert history(stored, env=env) == [trial]
+    for_ever = conflict.replace("left.pop()", "409")
+    result = stored.evaluate("--data", "sample", env=env, before=for_ever)
+    assert_refused(result, "TRIALS_URL", "ConditionalRequestConflict")
+
+
 def test_data_in_a_store(stored, tmp_path, s3):
     url, key = f"s3://store/{tmp_path.name}/log.zip", f"{tmp_path.name}/log.zip"
     client_of(s3).put_object(Bucket="store", Key=key, Body=LOG)
