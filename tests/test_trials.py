@@ -191,6 +191,7 @@ def test_a_file_in_the_folders_place_is_noticed_before_any_work(commands):
         ("s3:/bucket/trials", "two slashes after the colon"),
         ("file://trials", "set the folder alone, or write file:// before its absolute path"),
         ("memory://trials", "is lost when the process ends"),
+        ("simplecache::memory://trials", "is lost when the process ends"),
         ("ftp://127.0.0.1:9/trials", "Connection refused"),
         ("zip:///dev/null", "cannot be used"),
         ("reference:///trials", "cannot be used"),
@@ -204,6 +205,12 @@ def test_a_place_that_keeps_nothing_is_refused_before_any_work(commands, place, 
     ):
         assert_refused(result, "TRIALS_URL", words)
     assert not any(path.name.endswith(":") for path in commands.project.path.iterdir())
+
+
+def test_a_blank_place_is_the_default(commands):
+    show = "from PACKAGE.settings import load_settings; print(load_settings().trials)"
+    out, err = commands.python(show, TRIALS_URL=" ").communicate("", timeout=60)
+    assert out == f"{commands.project.path / 'trials'}\n", err
 
 
 def test_a_named_pipe_in_the_folder_is_no_trial(commands):
