@@ -191,6 +191,7 @@ def test_a_file_in_the_folders_place_is_noticed_before_any_work(commands):
         ("s3:/bucket/trials", "two slashes after the colon"),
         ("file://trials", "set the folder alone, or write file:// before its absolute path"),
         ("memory://trials", "is lost when the process ends"),
+        ("simplecache::memory://trials", "is lost when the process ends"),
         ("ftp://127.0.0.1:9/trials", "Connection refused"),
         ("zip:///dev/null", "cannot be used"),
         ("reference:///trials", "cannot be used"),
@@ -204,6 +205,12 @@ def test_a_place_that_keeps_nothing_is_refused_before_any_work(commands, place, 
     ):
         assert_refused(result, "TRIALS_URL", words)
     assert not any(path.name.endswith(":") for path in commands.project.path.iterdir())
+
+
+def test_a_blank_place_is_the_default(commands):
+    show = "from PACKAGE.settings import load_settings; print(load_settings().trials)"
+    out, err = commands.python(show, TRIALS_URL=" ").communicate("", timeout=60)
+    assert out == f"{commands.project.path / 'trials'}\n", err
 
 
 def test_a_named_pipe_in_the_folder_is_no_trial(commands):
@@ -415,6 +422,28 @@ s3fs.S3FileSystem._exists = exists
     assert history(stored, env={"TRIALS_URL": place}) == [trial]
     write_at_once(stored, place, [(f"t{number}", number) for number in range(8)])
     assert len(history(stored, env={"TRIALS_URL": place})) == 9
+
+
+def test_a_conflict_of_two_writers_is_tried_again(stored, tmp_path):
+    """AWS answers so while another writer is at it; moto never does."""
+    conflict = """
+from aiobotocore.client import AioBaseClient as Client
+from botocore.exceptions import ClientError
+call, left = Client._make_api_call, [409]
+async def answer(self, operation, arguments):
+    if operation == "PutObject" and left:
+        error = {"Code": "ConditionalRequestConflict", "Message": "in progress"}
+        metadata = {"HTTPStatusCode": left.pop()}
+        raise ClientError({"Error": error, "ResponseMetadata": metadata}, operation)
+    return await call(self, operation, arguments)
+Client._make_api_call = answer
+"""
+    env = {"TRIALS_URL": f"s3://store/{tmp_path.name}"}
+    trial = trial_of(stored.evaluate("--data", "sample", env=env, before=conflict))
+    assert history(stored, env=env) == [trial]
+    for_ever = conflict.replace("left.pop()", "409")
+    result = stored.evaluate("--data", "sample", env=env, before=for_ever)
+    assert_refused(result, "TRIALS_URL", "ConditionalRequestConflict")
 
 
 def test_data_in_a_store(stored, tmp_path, s3):

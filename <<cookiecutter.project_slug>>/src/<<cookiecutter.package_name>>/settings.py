@@ -124,7 +124,7 @@ def load_settings(trials: str | None = None) -> Settings:
     read_env_file()
     if trials:
         os.environ["TRIALS_URL"] = _place(trials, Path.cwd())
-    trials = _place(os.environ.get("TRIALS_URL", "").strip() or "trials", project_folder())
+    trials = _place(os.environ.get("TRIALS_URL") or "trials", project_folder())
     cache = os.environ.get("CACHE_DIR") or platformdirs.user_cache_dir(SLUG)
     return Settings(
         data=os.environ.get("DATA_URL") or None,
@@ -206,7 +206,7 @@ def _name(variable: str) -> str | None:
 
 def _place(text: str, base: Path) -> str:
     """Where trials are kept: a folder, relative to `base`, a URL, or `none`."""
-    text = text.strip()
+    text = text.strip() or "trials"
     scheme, is_url, rest = text.partition("://")
     if not is_url and scheme.lower() == "none":
         return "none"
