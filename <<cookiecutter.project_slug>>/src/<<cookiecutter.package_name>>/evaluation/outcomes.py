@@ -14,7 +14,6 @@ MAX_CLASSES = 20  # with the one that all others share
 OTHER = "other classes"
 
 
-@np.errstate(all="ignore")  # a mean of numbers near the largest one
 def describe_outcomes(pairs: Pairs, classes: tuple[Any, ...] | None) -> dict[str, Any]:
     """Describe how predictions compare with actual values.
 
@@ -40,7 +39,8 @@ def describe_outcomes(pairs: Pairs, classes: tuple[Any, ...] | None) -> dict[str
     if predicted.dtype == object:
         return {"classes": _count_classes(actual, predicted)}
     shares = bool(np.isin(actual, (0, 1)).all() and predicted.min() >= 0 and predicted.max() <= 1)
-    bins = _describe_bins(actual, predicted, are_shares=shares)
+    with np.errstate(all="ignore"):  # a mean of numbers near the largest one
+        bins = _describe_bins(actual, predicted, are_shares=shares)
     return {"probabilities" if shares else "numbers": bins}
 
 
