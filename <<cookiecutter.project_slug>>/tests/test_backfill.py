@@ -249,7 +249,7 @@ def test_the_command_ends_with_the_verdict_and_with_3_if_it_is_worse(source, run
     [
         (["--to", "2024-01-01"], "Error: backfill: Missing option '--from'"),
         (["--from", "x", "--to", "2024-01-01"], "Error: from: 'x' is not a time"),
-        (["--from", "2024-01-02", "--to", "2024-01-01"], "Error: closed_to: 2024-01-01"),
+        (["--from", "2024-01-02", "--to", "2024-01-01"], "Error: to: 2024-01-01"),
         (["--from", "2024-01-01", "--to", "2024-01-05"], "Error: every: no whole window of 7 days"),
         (
             ["--from", "2024-01-01", "--to", "2024-01-05", "--every", "x"],

@@ -69,9 +69,33 @@ def test_a_file_that_is_missing_ends_with_2_and_one_line(run, monkeypatch):
     assert err.count("\n") == 1
 
 
+def test_what_a_model_prints_is_not_part_of_the_result(run, monkeypatch, trials):
+    def predict(df):
+        sys.stdout.write("loading\n")
+        return [1.0] * len(df)
+
+    monkeypatch.setattr(pipeline, "predict", predict)
+    code, out, err = run("evaluate", "--data", "sample", "--trials", trials)
+    assert (code, json.loads(out)["data"]["num_obs"]) == (0, 1000)
+    assert "loading\n" in err
+
+
+@pytest.mark.parametrize("batch", [None, [1], {"a": [1]}])
+def test_rows_that_are_no_frame_are_refused_in_one_line(run, monkeypatch, batch):
+    monkeypatch.setattr(pipeline, "get_ticket_data_batch", lambda _selection: batch)
+    code, out, err = run("evaluate")
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: data.py: get_ticket_data_batch returned ")
+    assert err.endswith("; return a DataFrame\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["backfill", "--from", "2016-03-01", "--to", "2016-02-01"],
+            "Error: to: 2016-02-01 00:00:00 is not after from, 2016-03-01 00:00:00; swap them",
+        ),
         (["evaluate", "--batch-size", "x"], "Error: batch_size: 'x' is not a whole number"),
         (["evaluate", "--all", "--batch-size", "5"], "Error: batch_size: --all was given as well"),
         (["evaluate", "--nonsense"], "Error: evaluate: No such option"),

@@ -296,6 +296,8 @@ def test_trials_that_vary_more_than_they_say_raise_the_bound():
         ({"min_groups": 1}, "min_groups of Gate is 1; it must be at least 2"),
         ({"min_history": 6}, "min_history of Gate is 6; it must be from 7 to 35"),
         ({"min_history": 36}, "min_history of Gate is 36; it must be from 7 to 35"),
+        ({"tolerance": "5 %"}, "tolerance of Gate is '5 %'; write a number such as 0.05"),
+        ({"latest": 1.5}, "latest of Gate is 1.5; write a number such as 5"),
         ({"since": "March"}, "since of Gate is 'March'; write a date such as 2026-03-01"),
     ],
 )

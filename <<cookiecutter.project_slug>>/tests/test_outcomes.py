@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from << cookiecutter.package_name >>.evaluation import Scoring
+from << cookiecutter.package_name >>.evaluation import Metric, Scoring
 from << cookiecutter.package_name >>.evaluation.checks import count_missing, find_oddities
 from << cookiecutter.package_name >>.evaluation.outcomes import describe_outcomes
 from << cookiecutter.package_name >>.evaluation.pairs import pair
@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 
 
 def describe(actual, predicted, classes=None):
-    scoring = Scoring("rows", "target", {"a": None}, classes=classes)
+    scoring = Scoring("rows", "target", {"a": Metric(max)}, classes=classes)
     pairs = pair(actual, predicted, pd.DataFrame(index=range(len(actual))), scoring)
     found = describe_outcomes(pairs, classes)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
@@ -46,6 +46,12 @@ def test_few_predictions_have_a_bin_each():
     }
     constant = describe(RNG.normal(size=1000), np.r_[np.zeros(990), np.arange(10) + 1.0])
     assert sum(constant["numbers"]["rows"]) == 1000
+
+
+def test_predictions_near_the_largest_number_give_no_infinity_and_no_warning(recwarn):
+    bins = describe([1.0, 2.0], [1.7e308, 1.7e308])["numbers"]
+    assert bins["predicted"] == [None]
+    assert not recwarn.list
 
 
 def test_probabilities_come_true_as_often_as_they_say():
@@ -101,7 +107,7 @@ EARLIER = [make_trial(number) for number in range(1, 9)]
 def test_what_is_missing_is_counted():
     rows = pd.DataFrame({"age": [1, None, 3, None], "size": 1})
     target, predicted = [1.0, None, None, 4.0], [1.0, 2.0, 3.0, None]
-    scoring = Scoring("visits", "x", {"a": None})
+    scoring = Scoring("visits", "x", {"a": Metric(max)})
     pairs = pair(pd.Series(target), pd.Series(predicted), rows, scoring)
     checks = count_missing(rows, pairs)
     assert checks == {

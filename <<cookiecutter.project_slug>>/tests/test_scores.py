@@ -22,6 +22,7 @@ from << cookiecutter.package_name >>.evaluation.scores import (
     evaluate_model,
     suggest_baseline,
 )
+from << cookiecutter.package_name >>.evaluation.scoring import check_models
 
 INDEX = [7, 8, 9]
 ACTUAL = pd.Series([1.0, 2.0, 6.0], index=INDEX)
@@ -211,6 +212,49 @@ def test_rows_without_a_value_are_left_out():
     shares.iloc[0, 1] = None
     assert score(PROBABILITIES, LABELS, shares / 1.5).all.value == pytest.approx(np.log(3))
     assert suggest_baseline(first, REGRESSION) == "baseline=1.5,"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: Unit("h", per=0),
+        lambda: Unit("h", per="60"),  # type: ignore[arg-type]
+        lambda: Unit("h\n"),
+        lambda: Metric(r2_score, "h"),  # type: ignore[arg-type]
+        lambda: Metric(r2_score, best=float("nan")),
+        lambda: replace(REGRESSION, metrics={"R2": r2_score}),
+        lambda: replace(REGRESSION, metrics={"R2\n": Metric(r2_score)}),
+        lambda: replace(REGRESSION, rows=None),
+        lambda: replace(REGRESSION, unit="€"),
+        lambda: replace(REGRESSION, segments=None),
+        lambda: replace(REGRESSION, group=["customer"]),
+        lambda: replace(REGRESSION, gate=None),
+        lambda: replace(REGRESSION, baseline=float("inf")),
+        lambda: replace(REGRESSION, baseline=np.int64(3)),
+        lambda: replace(REGRESSION, baseline=10**400),
+        lambda: replace(PROBABILITIES, classes=("no", 1)),
+        lambda: check_models("", max, {}),
+        lambda: check_models("m", max, [len]),
+        lambda: check_models("m", max, {"m": len}),
+        lambda: check_models("m", max, {"\u202eother": len}),
+        lambda: check_models("m", max, {"other": "len"}),
+        lambda: check_models("m", max, {"other": max}),
+        lambda: check_models("m", max, {"a": len, "b": len}),
+    ],
+)
+def test_what_metrics_py_and_model_py_must_not_hold_is_refused_in_one_line(wrong):
+    with pytest.raises(InputError, match=r"^(metrics|model)\.py: .*; (write|give) .*$"):
+        wrong()
+
+
+def test_a_metric_that_changes_its_arguments_changes_no_other_result(caplog):
+    def sort(actual, _predicted):
+        actual.sort()
+        return 0.0
+
+    scoring = replace(REGRESSION, metrics={"sorted": Metric(sort)})
+    assert score(scoring, ACTUAL[::-1], ACTUAL[::-1], rows=ROWS[::-1]).all.value is None
+    assert "sort is not defined on these rows: " in caplog.text
 
 
 @pytest.mark.parametrize("baseline", ["yes", {"no": 0.4, "yes": 0.6}])

@@ -337,6 +337,14 @@ def test_trials_of_other_versions_are_read():
         {"id": "\ud800"},
         {"window": {"from": 1}},
         {"created_at": None},
+        {"window": {"from": "March"}},
+        {"groups": "5"},
+        {"relative": {"MAE": {"value": "0.5"}}},
+        {"relative": {"MAE": {"interval": [1.0]}}},
+        {"segments": {"region": {"north": {"num_obs": 1}}}},
+        {"scoring": {"metrics": {}, "unit": {"symbol": "h"}}},
+        {"outcomes": {"numbers": {"rows": [1], "predicted": ["1"]}}},
+        {"gate": {"bound": 10**400}},
     ],
 )
 def test_what_is_not_a_trial_is_refused(wrong):

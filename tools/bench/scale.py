@@ -185,7 +185,11 @@ def main() -> None:
             start = found["seconds"].get("start", 0.0)
             seconds = found["whole"] - start
             peaks = " ".join(f"{peak / 1e6:.0f}" for peak in found["peaks"])
-            steps = ", ".join(f"{step} {each:.1f}" for step, each in found["seconds"].items())
+            memory = {step: f" to {each:.0f} MB" for step, each in found.get("memory", {}).items()}
+            steps = ", ".join(
+                f"{step} {each:.1f} s{memory.get(step, '')}"
+                for step, each in found["seconds"].items()
+            )
             figures = f"{seconds:>8.1f}{found['cpu']:>8.1f}{count / seconds:>12,.0f}"
             print(f"{count:>12,}  {name:<24}{figures}  {peaks}  ({steps})", flush=True)
         check(results)

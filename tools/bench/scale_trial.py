@@ -1,16 +1,18 @@
 """One trial of all rows of a log: `scale_trial.py PACKAGE LOG HOW`; HOW is single or dask.
 
-Prints JSON: the seconds of each step, how many events there were, and the metrics.
+Prints JSON: of each step the seconds, and this process's peak memory in MB by then; how many events
+there were; and the metrics.
 """
 
 import importlib
 import json
+import resource
 import sys
 import time
 from contextlib import ExitStack
 
 package, log, how = sys.argv[1:]
-seconds = {}
+seconds, memory = {}, {}
 
 
 def load(name):
@@ -21,6 +23,7 @@ def timed(name, work):
     start = time.perf_counter()
     result = work()
     seconds[name] = time.perf_counter() - start
+    memory[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     return result
 
 
@@ -34,11 +37,12 @@ def main():
             client = timed("start", lambda: stack.enter_context(runner.open_cluster()))
             more["computed"] = timed("rows", lambda: runner.compute(client, selection))
     if how == "dask":
-        batch = timed("draw", lambda: pipeline.draw_batch(more["computed"], selection))
+        batch = timed("draw", lambda: pipeline.draw_batch(selection, more["computed"]))
     else:
         batch = timed("rows", lambda: pipeline.get_ticket_data_batch(selection))
     trial, *_ = timed("trial", lambda: pipeline.evaluate_batch(batch, selection, "bench", **more))
-    print(json.dumps({"seconds": seconds, "rows": trial.num_obs, "metrics": trial.metrics}))
+    found = {"seconds": seconds, "memory": memory, "metrics": trial.metrics}
+    print(json.dumps({**found, "rows": trial.num_obs}))
 
 
 if __name__ == "__main__":  # the cluster's workers import this file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -48,7 +49,8 @@ def evaluate(
 
     settings = load_settings(trials=trials)
     selection = make_selection(data or settings.data, **_read_options(**options))
-    trial = run_trial(selection)
+    with contextlib.redirect_stdout(sys.stderr):  # whatever model.py, for one, prints
+        trial = run_trial(selection)
     if trial is None:
         return 0
     click.echo(json.dumps(trial.to_json(), indent=2, allow_nan=False))
@@ -85,9 +87,13 @@ def backfill(
     from .evaluation.selection import make_selection, parse_span, parse_time
 
     settings, span = load_settings(trials=trials), parse_span("every", every)
-    options = _read_options(**options, closed_from=parse_time("from", start))
-    period = make_selection(data or settings.data, **options, closed_to=parse_time("to", end))
-    trial = run_backfill(period, span, again=again, jobs=jobs)
+    first, last = parse_time("from", start), parse_time("to", end)
+    if first and last and last <= first:
+        raise InputError(f"to: {last} is not after from, {first}; swap them")
+    options = _read_options(**options, closed_from=first, closed_to=last)
+    period = make_selection(data or settings.data, **options)
+    with contextlib.redirect_stdout(sys.stderr):
+        trial = run_backfill(period, span, again=again, jobs=jobs)
     if trial is None:
         return 0
     click.echo("\n".join(each for each in trial.sentences if each != trial.comparison))

@@ -1,4 +1,6 @@
-"""Your data: replace this file. Keep both function names and what they return.
+"""Your data: replace this file. Keep the names of its functions, and what they return.
+
+`blocks` may be left out: only the execution `dask-task` needs it.
 
 The default reads the "Incident management process enriched event log" of the UCI Machine Learning
 Repository (Amaral, Fantinato and Peres; CC BY 4.0). Your own source may be as short as:
@@ -40,7 +42,7 @@ def get_ticket_data_batch(selection: Selection) -> pd.DataFrame:
 
 
 def blocks(selection: Selection) -> list[Callable[[], pd.DataFrame]]:
-    """Divide the log into blocks that a Dask cluster reads: without it, nothing else changes.
+    """Divide the log into blocks, for a Dask cluster to read.
 
     Args:
         selection: `selection.data` says what to read.

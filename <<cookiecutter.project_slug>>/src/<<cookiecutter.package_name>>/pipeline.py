@@ -18,6 +18,7 @@ from .data import get_target, get_ticket_data_batch
 from .errors import InputError
 from .evaluation.blocks import Block, Computed, pack_block
 from .evaluation.scores import compare_models, evaluate_model
+from .evaluation.scoring import check_models
 from .evaluation.selection import Selection
 from .evaluation.store import NONE, check_place, read_trials, write_trial_summary
 from .evaluation.summary import get_trial_id, get_trial_summary
@@ -30,6 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 # Other models, by name, to be compared with the one in use on the same rows.
 CHALLENGERS: dict[str, Callable[[pd.DataFrame], Any]] = getattr(model, "CHALLENGERS", {})
+check_models(MODEL_NAME, predict, CHALLENGERS)
 # Reads the source in parts, if data.py can; and the column by which the parts keep to a window.
 BLOCKS: Callable[[Selection], list[Callable[[], pd.DataFrame]]] | None
 BLOCKS = getattr(data, "blocks", None)
@@ -179,7 +181,10 @@ def run_trial(selection: Selection) -> Trial | None:
     """
     settings = load_settings()
     check_place(settings.trials)
-    batch = get_ticket_data_batch(selection)
+    batch: object = get_ticket_data_batch(selection)
+    if not isinstance(batch, pd.DataFrame):
+        problem = f"get_ticket_data_batch returned {type(batch).__name__}"
+        raise InputError(f"data.py: {problem}; return a DataFrame")
     if batch.empty:
         log.info("no rows closed %s: nothing to evaluate", selection.period)
         return None

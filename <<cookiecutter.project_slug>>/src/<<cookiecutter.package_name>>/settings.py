@@ -206,13 +206,13 @@ def _name(variable: str) -> str | None:
 
 def _place(text: str, base: Path) -> str:
     """Where trials are kept: a folder, relative to `base`, a URL, or `none`."""
-    text = text.strip()
+    text = text.strip() or "trials"
     scheme, is_url, rest = text.partition("://")
     if not is_url and scheme.lower() == "none":
         return "none"
     if re.match(r"[A-Za-z][\w+.-]+:/", text) and not is_url:
         fix = "write it with two slashes after the colon, or ./ before a folder's name"
-    elif is_url and scheme == "memory":
+    elif is_url and scheme.rpartition("::")[2] == "memory":
         fix = "what it holds is lost when the process ends; set a folder or another URL"
     elif is_url and scheme == "file" and not rest.startswith("/"):
         fix = "set the folder alone, or write file:// before its absolute path"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date
 
 from ..errors import InputError
@@ -51,6 +51,11 @@ class Gate:
 
     def __post_init__(self) -> None:
         """Check what would otherwise give wrong verdicts silently."""
+        for each in fields(self)[:-1]:
+            value = getattr(self, each.name)
+            if not isinstance(value, (int, type(each.default))):
+                problem = f"{each.name} of Gate is {value!r}"
+                raise InputError(f"metrics.py: {problem}; write a number such as {each.default}")
         limits: dict[str, tuple[int, float]] = {
             "tolerance": (0, math.inf),
             "z": (0, math.inf),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ MAX_CLASSES = 20  # with the one that all others share
 OTHER = "other classes"
 
 
+@np.errstate(all="ignore")  # a mean of numbers near the largest one
 def describe_outcomes(pairs: Pairs, classes: tuple[Any, ...] | None) -> dict[str, Any]:
     """Describe how predictions compare with actual values.
 
@@ -57,7 +59,8 @@ def _describe_bins(actual: Array, predicted: Array, *, are_shares: bool) -> dict
         middle = actual[inside].mean() if are_shares else median
         row = (int(inside.sum()), predicted[inside].mean(), middle, low, high)
         for numbers, value in zip(found.values(), row, strict=False):
-            numbers.append(value if isinstance(value, int) else float(f"{value:.6g}"))
+            rounded = float(f"{value:.6g}") if math.isfinite(value) else None
+            numbers.append(value if isinstance(value, int) else rounded)
     return found
 
 

@@ -75,7 +75,10 @@ def pair(
         raise InputError(f"{problem}; fix {FILES[function]}, or choose another window")
     rows = input_df if known.all() else input_df[known]
     counts = int((~has_target).sum()), int((has_target & ~has_prediction).sum())
-    return Pairs(actual[known], predicted[known], rows, known, *counts)
+    actual, predicted = actual[known], predicted[known]
+    for each in (actual, predicted):  # a metric that changes them would change others' results
+        each.flags.writeable = False
+    return Pairs(actual, predicted, rows, known, *counts)
 
 
 def check_index(y_true: Any, y_pred: Any) -> None:  # noqa: ANN401  what a user returns

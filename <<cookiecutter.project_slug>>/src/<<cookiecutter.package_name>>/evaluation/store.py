@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from .files import atomic_write
 from .trial import Trial
 
 NONE = "none"
+CONFLICT = "ConditionalRequestConflict"  # S3's answer while another writer is at the same file
+CONFLICT_SECONDS = (0.2, 1, None)  # after which it is asked again
 log = logging.getLogger(__name__)
 
 
@@ -100,9 +103,17 @@ def _write(place: str, name: str, content: bytes) -> None:
         return
     filesystem, path = _filesystem(place), f"{place.rstrip('/')}/{name}"
     # Only mode="create" decides between two writers at once; not every store knows it.
-    if filesystem.exists(path):
-        raise FileExistsError(path)
-    filesystem.pipe_file(path, content, mode="create")
+    for seconds in CONFLICT_SECONDS:
+        if filesystem.exists(path):
+            raise FileExistsError(path)
+        try:
+            filesystem.pipe_file(path, content, mode="create")
+        except OSError as error:
+            if CONFLICT not in str(error) or seconds is None:
+                raise
+            time.sleep(seconds)
+        else:
+            return
 
 
 def _list_files(
@@ -128,7 +139,10 @@ def _parse(content: bytes | Exception | Path) -> Trial:
         if not content.is_file():  # reading a named pipe, for one, might never end
             raise ValueError("not a file")
         content = content.read_bytes()
-    return Trial.from_json(json.loads(content, parse_constant=_refuse_constant))
+    parsed = json.loads(content, parse_constant=_refuse_constant)
+    if re.search(rb"\\u[dD]", content):  # perhaps half of a character, which cannot be shown
+        json.dumps(parsed, ensure_ascii=False).encode()
+    return Trial.from_json(parsed)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -193,6 +193,7 @@ def _ends(interval: Interval | None) -> list[float] | None:
     return None if interval is None else list(interval)
 
 
+@np.errstate(all="ignore")
 def _summarize(actuals: Iterable[Any]) -> dict[str, float | None]:
     """Statistics of numbers, or how many rows each class has."""
     values = np.asarray(actuals)

@@ -6,9 +6,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from typing import Any
 
 from .gate import WORSE
+from .shapes import SHAPES
 from .tables import make_line, show_number
 
 ENDS = ("from", "to")  # of a window
@@ -88,6 +90,10 @@ class Trial:
         other = dict(content)
         data = other.pop("data")
         known = {name: other.pop(name) for name in _BESIDE_DATA if name in other}
+        known = {name: value for name, value in known.items() if value is not None}
+        for name, is_right in SHAPES.items():
+            if name in known and not is_right(known[name]):
+                raise ValueError(f"{name} does not look as it should")
         measured = {"num_obs": data["num_obs"], "metrics": data["metrics"]}
         trial = cls(**known, **measured, target=data.get("target", {}), other=other)
         trial._check_types()
@@ -167,9 +173,9 @@ class Trial:
 
     @property
     def _against_other_model(self) -> str | None:
-        if not self.difference or self.difference["value"] is None:
+        if not self.difference or self.difference.get("value") is None:
             return None
-        name, ends = self.difference["metric"], self.difference["interval"]
+        name, ends = self.difference["metric"], self.difference.get("interval")
         shown = self.show(name, self.difference["value"])
         interval = f" ({self.show(name, ends[0])} to {self.show(name, ends[1])})" if ends else ""
         return f"{name} of {self.model} minus that of {self.difference['model']}: {shown}{interval}"
@@ -204,7 +210,7 @@ class Trial:
         """How a challenger's trial differs from that of the model in use, by columns of a table."""
         found = self.difference or {}
         name = found["metric"]
-        value, difference, ends = self.metrics[name], found["value"], found["interval"] or ()
+        value, difference, ends = self.metrics.get(name), found.get("value"), found.get("interval")
         in_use = None if value is None or difference is None else value - difference
         return {
             **dict(list(self.as_row().items())[:3]),
@@ -212,7 +218,7 @@ class Trial:
             f"{name} in use": self.show(name, in_use),
             name: self.show(name, value),
             "Difference": self.show(name, difference),
-            "95 % interval": " to ".join(self.show(name, end) for end in ends) or "-",
+            "95 % interval": " to ".join(self.show(name, end) for end in ends or ()) or "-",
         }
 
     def as_table(self) -> list[dict[str, Any]]:
@@ -254,7 +260,9 @@ class Trial:
         return show_number(value, unit) if isinstance(value, (int, float)) else str(value)
 
     def _check_types(self) -> None:
-        optional = [self.flow, self.model, *(self.window or {}).values()]
+        ends = [text for text in (self.window or {}).values() if text is not None]
+        list(map(datetime.fromisoformat, ends))
+        optional = [self.flow, self.model, *ends]
         texts = [self.id, self.created_at, *(text for text in optional if text is not None)]
         numbers = [*self.metrics.values(), *self.target.values()]
         if type(self.num_obs) is not int:

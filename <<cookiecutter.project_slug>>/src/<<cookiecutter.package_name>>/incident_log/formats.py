@@ -103,9 +103,10 @@ def unzipped(file: IO[bytes]) -> IO[bytes]:
 
 def pieces(file: IO[bytes]) -> Iterator[bytes]:
     """A CSV file in pieces of whole rows, which are not empty; an empty file is an empty piece."""
-    rest, is_first = b"", True
-    while (new := file.read(300_000) + file.readline(1_000_000)) or rest or is_first:
+    rest, is_first, size = b"", True, 300_000  # so small that others can begin soon
+    while (new := file.read(size) + file.readline(1_000_000)) or rest or is_first:
         piece, is_first = rest + new, False
+        size = max(size, min(2_000_000, file.tell() // 50))  # each costs time of its own
         check_size(file.tell())
         end = len(piece)
         if new and b'"' in piece and not (end := ROWS.match(piece).end()):  # type: ignore[union-attr]
