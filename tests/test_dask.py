@@ -34,7 +34,7 @@ from functools import partial
 
 answers, sys.stdout = sys.stdout, sys.stderr  # Prefect 1 logs on stdout
 
-from PACKAGE import pipeline
+from PACKAGE import model, pipeline
 from PACKAGE.data import blocks
 from PACKAGE.incident_log.parse import read_log
 from PACKAGE.model import predict
@@ -50,7 +50,7 @@ def predict_slowly(rows):
     return predict(rows)
 
 def run(how, *, slowly, env, limits, cached=False):
-    pipeline.predict = functools.cache(predict) if cached else predict
+    model.predict = pipeline.predict = functools.cache(predict) if cached else predict
     os.environ.update(env)
     vars(runner).update(limits)
     set_execution(how)

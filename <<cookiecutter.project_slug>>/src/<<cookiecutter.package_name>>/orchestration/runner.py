@@ -165,7 +165,13 @@ def compute(client: Client, selection: Selection) -> Computed:
     blocks = get_blocks(selection)
     log.info("computing %d blocks on %s", len(blocks), client.scheduler_info()["address"])
     # All that they need is sent once, and kept by each worker.
-    sent = cloudpickle.dumps([functools.partial(compute_part, each, selection) for each in blocks])
+    work = [functools.partial(compute_part, each, selection) for each in blocks]
+    try:
+        sent = cloudpickle.dumps(work)
+    except Exception as error:  # what cannot be pickled raises errors of any kind
+        problem = f"what they hold cannot be sent to a cluster ({describe(error)})"
+        hint = "create such objects inside a function"
+        raise InputError(f"data.py or model.py: {problem}; {hint}") from None
     loaded = client.submit(cloudpickle.loads, sent, pure=False)
     numbers = range(len(blocks))
     parts = client.map(operator.getitem, [loaded] * len(blocks), numbers, pure=False)
