@@ -14,7 +14,6 @@ MAX_CLASSES = 20  # with the one that all others share
 OTHER = "other classes"
 
 
-@np.errstate(all="ignore")  # a mean of numbers near the largest one
 def describe_outcomes(pairs: Pairs, classes: tuple[Any, ...] | None) -> dict[str, Any]:
     """Describe how predictions compare with actual values.
 
@@ -29,19 +28,23 @@ def describe_outcomes(pairs: Pairs, classes: tuple[Any, ...] | None) -> dict[str
         share that came true. For classes `classes`: their `names`, and in `counts` how many rows
         have each actual (first) and predicted class; of more than 20, the rarest are one.
     """
-    actual, predicted = pairs.actual, pairs.predicted
-    if predicted.ndim > 1:
-        columns = np.empty(len(classes or ()), dtype=object)
-        columns[:] = classes
-        came_true = (actual[:, None] == columns).astype(float)
-        bins = _describe_bins(came_true.ravel(), predicted.ravel(), are_shares=True)
-        chosen = columns[predicted.argmax(axis=1)]
-        return {"probabilities": bins, "classes": _count_classes(actual, chosen)}
-    if predicted.dtype == object:
-        return {"classes": _count_classes(actual, predicted)}
-    shares = bool(np.isin(actual, (0, 1)).all() and predicted.min() >= 0 and predicted.max() <= 1)
-    bins = _describe_bins(actual, predicted, are_shares=shares)
-    return {"probabilities" if shares else "numbers": bins}
+    # Not as a decorator, which could not be pickled.
+    with np.errstate(all="ignore"):
+        actual, predicted = pairs.actual, pairs.predicted
+        if predicted.ndim > 1:
+            columns = np.empty(len(classes or ()), dtype=object)
+            columns[:] = classes
+            came_true = (actual[:, None] == columns).astype(float)
+            bins = _describe_bins(came_true.ravel(), predicted.ravel(), are_shares=True)
+            chosen = columns[predicted.argmax(axis=1)]
+            return {"probabilities": bins, "classes": _count_classes(actual, chosen)}
+        if predicted.dtype == object:
+            return {"classes": _count_classes(actual, predicted)}
+        shares = bool(
+            np.isin(actual, (0, 1)).all() and predicted.min() >= 0 and predicted.max() <= 1
+        )
+        bins = _describe_bins(actual, predicted, are_shares=shares)
+        return {"probabilities" if shares else "numbers": bins}
 
 
 def _describe_bins(actual: Array, predicted: Array, *, are_shares: bool) -> dict[str, list[Any]]:

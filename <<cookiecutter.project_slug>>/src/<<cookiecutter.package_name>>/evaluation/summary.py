@@ -193,13 +193,14 @@ def _ends(interval: Interval | None) -> list[float] | None:
     return None if interval is None else list(interval)
 
 
-@np.errstate(all="ignore")
 def _summarize(actuals: Iterable[Any]) -> dict[str, float | None]:
     """Statistics of numbers, or how many rows each class has."""
-    values = np.asarray(actuals)
-    if values.dtype.kind in "bifu":
-        found = {name: float(getattr(np, name)(values)) for name in STATISTICS}
-        return {name: value if math.isfinite(value) else None for name, value in found.items()}
-    names, counts = np.unique(values.astype(str), return_counts=True)
-    common = np.argsort(-counts, kind="stable")[:MAX_CLASSES]
-    return {str(names[code]): int(counts[code]) for code in common}
+    # Not as a decorator, which could not be pickled.
+    with np.errstate(all="ignore"):
+        values = np.asarray(actuals)
+        if values.dtype.kind in "bifu":
+            found = {name: float(getattr(np, name)(values)) for name in STATISTICS}
+            return {name: value if math.isfinite(value) else None for name, value in found.items()}
+        names, counts = np.unique(values.astype(str), return_counts=True)
+        common = np.argsort(-counts, kind="stable")[:MAX_CLASSES]
+        return {str(names[code]): int(counts[code]) for code in common}
