@@ -17,6 +17,7 @@ from << cookiecutter.package_name >>.evaluation import (
     Unit,
     absolute_error,
 )
+from << cookiecutter.package_name >>.evaluation.history import judge_trial
 from << cookiecutter.package_name >>.evaluation.selection import make_selection
 from << cookiecutter.package_name >>.evaluation.store import (
     check_place,
@@ -244,6 +245,9 @@ def test_a_window_without_rows_makes_no_trial(trials, caplog):
 def test_a_trial_in_words():
     assert TRIAL.sentence == "MAE 2.0 h on 1,234 tickets, m"
     assert replace(TRIAL, groups=1000).sentence == "MAE 2.0 h on 1,234 tickets (1,000 by number), m"
+    few = judge_trial(replace(TRIAL, groups=19), []).verdict
+    said = "too few rows to judge the model: 1,234 tickets (19 by number), at least 20 needed"
+    assert few == said
     row = ["2020-01-01T10:00Z", "1", "m", "1,234", "2.0", "-"]
     headers = ["Window or created", "Trial", "Model", "Tickets", "MAE, h", "R2"]
     assert as_tables([TRIAL, TRIAL]) == [[headers, row, row]]

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 
 from .checks import find_oddities
-from .gate import DEFAULT, Gate, Point, judge
+from .gate import DEFAULT, TOO_FEW_ROWS, Gate, Point, judge
 from .trial import Trial
 
 COMPARED = ("baseline", "group")  # of the scoring; the first metric's name and best value, too
@@ -50,7 +50,8 @@ def judge_trial(trial: Trial, history: Sequence[Trial], settings: Gate = DEFAULT
     points = [_point(each) for each in (*earlier, trial)]
     verdict = judge(points, settings)
     error = f"the error in {metric}" if trial.scored("metrics")[metric]["best"] else metric
-    sentence = verdict.sentence(error, f"{trial.num_obs:,} {trial.scored('rows')}")
+    rows = f"{trial.num_obs:,} {trial.scored('rows')}"
+    sentence = verdict.sentence(error, trial.counted if verdict.name == TOO_FEW_ROWS else rows)
     numbers = {**asdict(verdict), "standing_out": list(verdict.standing_out)}  # as JSON has it
     checks = {**(trial.checks or {}), "odd": find_oddities(trial, earlier)}
     return replace(trial, gate={**numbers, "sentence": sentence}, checks=checks)

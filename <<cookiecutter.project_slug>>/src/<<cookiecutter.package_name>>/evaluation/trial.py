@@ -131,10 +131,13 @@ class Trial:
         name, value = next(iter(self.metrics.items()), ("no metric:", None))
         shown = f"{name} {self.show(name, value)}"
         closed = f" closed {self.period}" if self.window else ""
+        return f"{shown} on {self.counted}{closed}, {self.model}"
+
+    @property
+    def counted(self) -> str:
+        """How many rows, and how many groups, if they are fewer, in words."""
         by = "" if self._is_ungrouped else f" ({self.groups:,} by {self.scored('group')})"
-        return (
-            f"{shown} on {self.num_obs:,} {self.scored('rows', 'rows')}{by}{closed}, {self.model}"
-        )
+        return f"{self.num_obs:,} {self.scored('rows', 'rows')}{by}"
 
     @property
     def comparison(self) -> str | None:
