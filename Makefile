@@ -6,6 +6,8 @@ export DEMO_DIR ?= build/demo
 export DATA ?=
 export KEEP ?=
 TESTS ?=
+# One more than there are cores, as tests that need a server wait for it half of the time.
+PROCESSES = $(shell $(BIN)/python -c "import os; print((os.cpu_count() or 1) + 1)")
 
 SEED ?=
 LOG ?=
@@ -16,8 +18,8 @@ demo: $(VENV)/.installed
 	@$(RUN) tools/demo.py --into "$$DEMO_DIR" --data "$$DATA" --keep "$$KEEP"
 
 test: $(VENV)/.installed lint
-	@echo "Running the tests: about ten minutes on two cores ..."
-	@$(RUN) -m pytest --numprocesses auto $(TESTS)
+	@echo "Running the tests: about twenty minutes on two cores ..."
+	@$(RUN) -m pytest --numprocesses $(PROCESSES) $(TESTS)
 
 lint: $(VENV)/.installed
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

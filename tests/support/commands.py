@@ -57,13 +57,7 @@ class Prefork:
             "cwd": str(cwd or Path.cwd()),
             "before": before,
             "limit": limit,
-            "project": project
-            and {
-                "package": project.package,
-                "source": str(project.source.parent),
-                "python": str(project.python),
-                "command": str(project.command),
-            },
+            "project": project and _describe(project),
         }
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
@@ -75,6 +69,16 @@ class Prefork:
         self._process.stdin.close()
         self._process.wait(10)
         self._process.stdout.close()
+
+
+def _describe(project: Project) -> dict[str, Any]:
+    (own,) = (project.path / ".venv" / "lib").glob("python*/site-packages")
+    return {
+        "package": project.package,
+        "paths": [str(project.source.parent), str(own)],
+        "python": str(project.python),
+        "command": str(project.command),
+    }
 
 
 class Commands:

@@ -3,7 +3,7 @@
 Run by the project's Python, with the package and modules of it to import as arguments. Reads jobs
 as JSON from stdin, a line each: `args`, `env`, `cwd`, `before` (Python that runs in the new process
 first), `limit` (seconds), and `project`. That is null for the package itself, else another project
-with the same requirements: its `package`, `source`, `python` and `command`. Answers with a line.
+with the same requirements: its `package`, `paths`, `python` and `command`. Answers with a line.
 """
 
 import importlib
@@ -63,7 +63,7 @@ def run_job(job, package):
 def become(job):
     """Go on as another project; what fails before its command begins is left to its own process."""
     project = job["project"]
-    sys.path.insert(0, project["source"])
+    sys.path[:0] = project["paths"]
     sys.executable = project["python"]
     try:
         importlib.import_module(f"{project['package']}.orchestration")
