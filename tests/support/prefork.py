@@ -66,6 +66,8 @@ def become(job):
     sys.path[:0] = project["paths"]
     sys.executable = project["python"]
     try:
+        if f"/python{sys.version_info[0]}.{sys.version_info[1]}/" not in project["paths"][1]:
+            raise ImportError("its packages are for another Python")
         importlib.import_module(f"{project['package']}.orchestration")
         folder = importlib.import_module(f"{project['package']}.settings").project_folder()
         with chdir(folder):  # Prefect reads its settings when it is imported, which it is already
