@@ -10,10 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 from commands import assert_refused, trial_of
-from logs import HTML, LOG, OTHER_LOG, PYTHONS, QUICKLY, make_csv, make_rows, zipped
+from logs import HTML, LOG, OTHER_LOG, QUICKLY, make_csv, make_rows, zipped
 from servers.files import Answer, FileServer
-
-pytestmark = pytest.mark.parametrize("commands_of_module", PYTHONS, indirect=True)
 
 
 @pytest.fixture

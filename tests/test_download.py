@@ -10,10 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 from commands import assert_refused, trial_of
-from logs import HTML, LOG, PYTHONS, QUICKLY, ROWS, make_csv, zipped
+from logs import HTML, LOG, QUICKLY, ROWS, make_csv, zipped
 from servers.files import Answer, FileServer
 
-pytestmark = pytest.mark.parametrize("commands_of_module", PYTHONS, indirect=True)
 # Memory for 400 MB more than what is taken now.
 LITTLE_MEMORY = """
 import pathlib, resource

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 from commands import assert_refused, trial_of
-from logs import LOG, PYTHONS, ROWS
-
-pytestmark = pytest.mark.parametrize("commands_of_module", PYTHONS, indirect=True)
+from logs import LOG, ROWS
 
 
 @pytest.mark.parametrize(
