@@ -16,8 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 ANSWERS = json.loads((ROOT / "cookiecutter.json").read_text())
 VARIANTS = ("3", "1")
-# Tests of a generated project that take half of its time, and read no file and no name of its own.
-OF_EVALUATION = ("intervals", "gate", "outcomes", "scores")
+# Tests of a generated project that take most of its time, and read no file and no name of its own.
+OF_EVALUATION = tuple(
+    "intervals gate outcomes scores report selection trial backfill blocks".split()
+)
 
 
 @dataclass(frozen=True)
