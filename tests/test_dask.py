@@ -16,7 +16,8 @@ from conftest import existing
 from dask_runs import Talk, cluster_of
 from prefect_server import Prefect
 from projects import Project, bake, lend_environment, own_environment
-from servers.saturn_dask import DaskAPI, DaskServer
+from servers.saturn_1 import SaturnAPI
+from servers.saturn_dask import DaskAPI
 
 OPTIONS = {"batch_size": 400, "seed": 3, "closed_from": "2016-03-01", "closed_to": "2016-06-01"}
 TOKEN = "saturn-0123456789-SECRET"
@@ -170,10 +171,11 @@ def single(driver: Talk) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def saturn(cluster) -> Iterator[tuple[DaskAPI, dict[str, str]]]:
     """Saturn's API for Dask clusters, and the variables with which runs use it."""
-    with DaskServer(TOKEN, cluster[0]) as server:
+    with SaturnAPI(TOKEN, {}) as server:
+        dask = server.dask = DaskAPI(cluster[0])
         urls = {"SATURN_BASE_URL": server.url, "BASE_URL": server.url}
         yield (
-            server.dask,
+            dask,
             {
                 **urls,
                 **{"DASK_ADDRESS": "", "SATURN_TOKEN": TOKEN, "SATURN_IS_INTERNAL": "true"},

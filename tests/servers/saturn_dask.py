@@ -1,7 +1,8 @@
 """A stand-in for Saturn Cloud's API for Dask clusters, as dask-saturn calls it.
 
-It hands out the address of a real scheduler, and refuses what Saturn would refuse: another token
-(401); fields, sizes or numbers that it does not know (400); a cluster that does not exist (404).
+It hands out the address of a real scheduler, and refuses what Saturn would refuse: fields, sizes or
+numbers that it does not know (400); a cluster that does not exist (404). SaturnAPI, which serves
+it, refuses another token.
 """
 
 from __future__ import annotations
@@ -9,10 +10,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Mapping
 from typing import Any
-
-from servers.loopback import StandIn, as_json
 
 SIZES = {"medium": "Medium - 2 cores - 4 GB RAM", "large": "Large - 2 cores - 16 GB RAM"}
 NUMBERS = {"n_workers", "nprocs", "nthreads"}
@@ -66,19 +64,3 @@ class DaskAPI:
         name = uuid.uuid4().hex
         self.clusters[name] = {**asked, "status": "running"}
         return 200, {"id": name, "status": "ready"}
-
-
-class DaskServer(StandIn):
-    """Serves nothing but Dask clusters."""
-
-    def __init__(self, token: str, address: str) -> None:
-        self.token = token
-        self.dask = DaskAPI(address)
-        super().__init__()
-
-    def respond(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, bytes, str]:
-        if headers.get("Authorization") != f"token {self.token}":
-            return as_json(401, {"message": "Unauthorized"})
-        return as_json(*self.dask.respond(method, path, body))
