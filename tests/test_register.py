@@ -14,6 +14,16 @@ from prefect_server import GIT_IDENTITY, Prefect, wait_until, with_limits
 from projects import Project, run
 from servers.prefect_cloud import PrefectCloud, Recorder
 
+TIDY = """
+from prefect import flow
+
+NAME = "a flow of another file"
+
+
+@flow(name=NAME)
+def tidy_up():
+    pass
+"""
 KEY = "pnu_0123456789abcdefSECRET"
 
 
@@ -328,6 +338,7 @@ def test_a_paused_deployment_stays_paused_and_limits_stay(prefect: Prefect, loss
         ("deployments:", "others:", "deployments: there must be one or more"),
         ('- name: "lossy"', "- name:", "deployments: there must be one or more"),
         ("parameters:", "parmeters:", "it has no setting 'parmeters'"),
+        ("entrypoint: src", "#", "deployment lossy: it needs an entrypoint"),
         ("      batch_size: 1000", "#", "deployments.0.parameters: Input should be a valid dict"),
         ("      - slug:", "      - every: 3\n        slug:", "deployments.0.schedules.0"),
         ("batch_size: 1000", "closed_lst: 24h", "the flow has no parameter closed_lst; it has "),
@@ -359,11 +370,17 @@ def test_a_second_deployment_is_registered_and_runs(prefect: Prefect, another):
     }
     file = project.path / "prefect.yaml"
     text = re.sub("(?m)^#  ", "  ", file.read_text())
-    file.write_text(text.replace("closed_last: 7d", "closed_last: null, seed: 5"))
+    text = text.replace("closed_last: 7d", "closed_last: null, seed: 5")
+    entry = {"name": "nightly", "entrypoint": "tidy.py:tidy_up", "work_pool": {"name": "twofold"}}
+    (project.path / "tidy.py").write_text(TIDY)
+    file.write_text(f"{text}\n  - {json.dumps(entry)}\n")
     result = prefect.run("register", project=project, env=environment)
     assert result.returncode == 0, result.stderr
     assert "registered ann-twofold/twofold, without a schedule" in result.stderr
     assert "registered ann-twofold/weekly, scheduled weekly: " in result.stderr
+    assert "registered a flow of another file/nightly, without a schedule: " in result.stderr
+    nightly = prefect.run("run", "--deployment", "nightly", project=project, env=environment)
+    assert nightly.returncode == 0, nightly.stderr
     command = ("run", "--watch", "--deployment", "weekly")
     ran = prefect.run(*command, project=project, env=environment, limit=200)
     assert ran.returncode == 0, ran.stderr
@@ -374,7 +391,7 @@ def test_a_second_deployment_is_registered_and_runs(prefect: Prefect, another):
     assert "ann-twofold/daily is not registered; run `make register` first" in missing.stderr
     gone = prefect.run("unregister", project=project, env=environment)
     assert gone.returncode == 0, gone.stderr
-    names = {"deployments": {"name": {"any_": ["twofold", "weekly"]}}}
+    names = {"deployments": {"name": {"any_": ["twofold", "weekly", "nightly"]}}}
     assert prefect.get("/deployments/filter", names) == []
 
 

@@ -80,10 +80,11 @@ def test_what_a_model_prints_is_not_part_of_the_result(run, monkeypatch):
     assert "loading\n" in err
 
 
+@pytest.mark.parametrize("command", ["evaluate", "backfill --from 2016-03-01 --to 2016-03-08"])
 @pytest.mark.parametrize("batch", [None, [1], {"a": [1]}])
-def test_rows_that_are_no_frame_are_refused_in_one_line(run, monkeypatch, batch):
-    monkeypatch.setattr(pipeline, "get_ticket_data_batch", lambda _selection: batch)
-    code, out, err = run("evaluate")
+def test_rows_that_are_no_frame_are_refused_in_one_line(run, monkeypatch, batch, command):
+    monkeypatch.setattr(pipeline, "get_rows", lambda _selection: batch)
+    code, out, err = run(*command.split())
     assert (code, out) == (2, "")
     assert err.startswith("Error: data.py: get_ticket_data_batch returned ")
     assert err.endswith("; return a DataFrame\n")

@@ -273,6 +273,7 @@ ODD = {
         ZERO[:40],
         SHARES,
     ),
+    "larger than any float": (Metric(lambda *_: 10**400), SHARES, SHARES, SHARES),
     "an infinite loss": (Metric.mean(lambda y, p: 1 / (y - p)), SHARES, SHARES, SHARES),
     "a nan": (Metric(lambda *_: math.nan), SHARES, SHARES, SHARES),
     "bias": (BIAS, SHARES, SHARES[::-1], SHARES + 1),

@@ -181,6 +181,14 @@ def test_a_row_without_a_group_stands_alone():
     assert score(scoring, ACTUAL, ACTUAL, rows=rows).all.groups == 3
 
 
+@pytest.mark.parametrize("what", ["segments", "group"])
+def test_values_that_cannot_be_told_apart_are_refused(what):
+    scoring = replace(REGRESSION, **{what: "tags" if what == "group" else ("tags",)})
+    rows = ROWS.assign(tags=[["a"], ["b"], ["a"]])
+    with pytest.raises(InputError, match="column 'tags' cannot be grouped by"):
+        score(scoring, ACTUAL, ACTUAL, rows=rows)
+
+
 def test_many_segments_are_bounded():
     actual = pd.Series(np.zeros(10_000))
     rows = pd.DataFrame({"region": np.maximum(np.arange(10_000) - 5_000, 0)})

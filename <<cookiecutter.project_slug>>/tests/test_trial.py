@@ -153,6 +153,14 @@ def test_no_secret_of_an_address_gets_into_a_trial(rows, trials):
     assert "hunter" not in json.dumps([read.to_json() for read in read_trials(trials)])
 
 
+@pytest.mark.usefixtures("_own_model", "trials")
+def test_a_source_that_contains_itself_is_refused(rows):
+    rows.attrs["source"] = source = {}
+    source["itself"] = source
+    with pytest.raises(InputError, match="contains itself; name what was read"):
+        pipeline.run_trial(make_selection("x"))
+
+
 @pytest.mark.usefixtures("_own_model")
 def test_without_a_baseline_the_line_to_add_is_said(monkeypatch, caplog):
     monkeypatch.setattr(pipeline, "SCORING", replace(SCORING, baseline=None))

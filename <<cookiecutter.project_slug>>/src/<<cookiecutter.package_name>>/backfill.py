@@ -15,7 +15,6 @@ import click
 import pandas as pd
 from joblib import Parallel, delayed
 
-from .data import get_ticket_data_batch
 from .errors import InputError
 from .evaluation.history import judge_trial
 from .evaluation.selection import Selection, as_utc
@@ -24,7 +23,7 @@ from .evaluation.summary import derive_trial_id, describe_source, get_trial_id
 from .evaluation.trial import Trial
 from .metrics import SCORING
 from .model import MODEL_NAME
-from .pipeline import CHALLENGERS, evaluate_batch, read_history
+from .pipeline import CHALLENGERS, evaluate_batch, get_ticket_data_batch, read_history
 from .settings import load_settings
 
 P = ParamSpec("P")

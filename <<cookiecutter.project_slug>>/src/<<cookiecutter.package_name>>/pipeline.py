@@ -14,7 +14,8 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 import pandas as pd
 
 from . import data, model
-from .data import get_target, get_ticket_data_batch
+from .data import get_target
+from .data import get_ticket_data_batch as get_rows
 from .errors import InputError
 from .evaluation.blocks import Block, Computed, pack_block
 from .evaluation.scores import compare_models, evaluate_model
@@ -65,6 +66,15 @@ def call(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         raise InputError(f"{problem}; let data.py return it, or change that function") from error
 
 
+def get_ticket_data_batch(selection: Selection) -> pd.DataFrame:
+    """Get a batch from data.py.
+
+    Raises:
+        InputError: The rows cannot be read, or are not a data frame.
+    """
+    return _check_rows("get_ticket_data_batch", get_rows(selection))
+
+
 def read_history() -> list[Trial]:
     """Read the latest trials, to judge a new one."""
     place = load_settings().trials
@@ -97,7 +107,7 @@ def compute_part(read: Callable[[], pd.DataFrame], selection: Selection) -> Bloc
     Raises:
         InputError: The rows cannot be read, or a function does not fit them.
     """
-    rows = read()
+    rows = _check_rows("a function from blocks", read())
     if rows.empty:
         return None
     functions: dict[str, Callable[[pd.DataFrame], Any]] = {
@@ -181,10 +191,7 @@ def run_trial(selection: Selection) -> Trial | None:
     """
     settings = load_settings()
     check_place(settings.trials)
-    batch: object = get_ticket_data_batch(selection)
-    if not isinstance(batch, pd.DataFrame):
-        problem = f"get_ticket_data_batch returned {type(batch).__name__}"
-        raise InputError(f"data.py: {problem}; return a DataFrame")
+    batch = get_ticket_data_batch(selection)
     if batch.empty:
         log.info("no rows closed %s: nothing to evaluate", selection.period)
         return None
@@ -195,3 +202,10 @@ def run_trial(selection: Selection) -> Trial | None:
         for sentence in trial.sentences:
             log.info("%s", sentence)
     return trials[0]
+
+
+def _check_rows(function: str, rows: object) -> pd.DataFrame:
+    if not isinstance(rows, pd.DataFrame):
+        problem = f"{function} returned {type(rows).__name__}"
+        raise InputError(f"data.py: {problem}; return a DataFrame")
+    return rows

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..errors import InputError
 from .checks import MAX_COLUMNS
-from .pairs import Array, as_array, check_index, order_classes
+from .pairs import Array, as_array, check_index, number, order_classes
 from .scoring import Scoring
 from .selection import Selection, as_utc
 
@@ -29,11 +29,13 @@ class Block:
         source: What was read, if data.py says so.
         columns: By name, of the rows; where only the presence of a value counts, nothing else.
         values: By function, what it computed: a column, or one for each class.
+        group: The column that only says which rows belong together, if there is one.
     """
 
     source: Any
     columns: dict[Any, Packed]
     values: dict[str, list[Packed]]
+    group: Any = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Computed:
         Returns:
             Shape (batch,), or (batch, classes) for probabilities.
         """
-        rows = batch.index.to_numpy()
+        # As many rows as there are: they were not drawn, and are in their order.
+        rows = slice(None) if len(batch) == len(self.rows) else batch.index.to_numpy()
         columns = [np.asarray(each[rows]) for each in self.values[function]]
         return columns[0] if len(columns) == 1 else np.column_stack(columns)
 
@@ -84,14 +87,14 @@ def pack_block(
     """
     columns: dict[Any, Packed] = {}
     kept = {scoring.group, *scoring.segments}
-    for number, name in enumerate(rows):
+    for place, name in enumerate(rows):
         column = rows[name]
         if name == closed_at and selection.window:
             columns[name] = _pack(as_utc(column).to_numpy())
         elif name in kept:
-            codes, known = pd.factorize(column)
-            columns[name] = _shrink(codes, known), np.asarray(known, dtype=object)
-        elif name == closed_at or number < MAX_COLUMNS:
+            codes, known = number(column)
+            columns[name] = codes, np.asarray(known, dtype=object)
+        elif name == closed_at or place < MAX_COLUMNS:
             columns[name] = -column.isna().to_numpy().astype(np.int8), np.array([""], dtype=object)
     values = {}
     for name, each in found.items():
@@ -99,7 +102,8 @@ def pack_block(
         ordered = order_classes(scoring, each) if isinstance(each, pd.DataFrame) else each
         array, _ = as_array(name, ordered, len(rows))
         values[name] = [_pack(part) for part in (array.T if array.ndim > 1 else [array])]
-    return Block(rows.attrs.get("source"), columns, values)
+    group = None if scoring.group in scoring.segments else scoring.group
+    return Block(rows.attrs.get("source"), columns, values, group)
 
 
 def join_blocks(blocks: Sequence[Block]) -> Computed:
@@ -117,8 +121,9 @@ def join_blocks(blocks: Sequence[Block]) -> Computed:
             names = map(str, first.columns.keys() ^ block.columns.keys())
             problem = f"the blocks differ in their columns ({', '.join(names) or 'their order'})"
             raise InputError(f"data.py: {problem}; let each of `blocks` return the same")
-    rows = {name: _join([each.columns.pop(name) for each in blocks]) for name in [*first.columns]}
-    values = {}
+    rows, values = {}, {}
+    for name in [*first.columns]:
+        rows[name] = _join([each.columns.pop(name) for each in blocks], name != first.group)
     for name in [*first.values]:
         parts = zip(*(each.values.pop(name) for each in blocks), strict=True)
         values[name] = [_join(columns) for columns in parts]
@@ -130,14 +135,14 @@ def join_blocks(blocks: Sequence[Block]) -> Computed:
 
 def _pack(values: Array) -> Packed:
     """The values as small numbers, if that takes less; a missing value is -1."""
-    codes, known = pd.factorize(values)
+    codes, known = number(values)
     if values.dtype != object and len(known) > len(values) / 2:
         return None, values
-    return _shrink(codes, known), known
+    return codes, known
 
 
-def _join(parts: Sequence[Packed]) -> pd.Categorical | Array:
-    """The values of one block after the other."""
+def _join(parts: Sequence[Packed], with_values: bool = True) -> pd.Categorical | Array:
+    """The values of one block after the other, or numbers that are equal where they are."""
     if any(codes is None for codes, _ in parts):
         return np.concatenate(
             [
@@ -146,15 +151,11 @@ def _join(parts: Sequence[Packed]) -> pd.Categorical | Array:
             ]
         )
     ends = np.cumsum([len(values) for _, values in parts])[:-1]
-    new, known = pd.factorize(np.concatenate([values for _, values in parts]))
-    own = [_shrink(np.append(each, [-1]), known) for each in np.split(new, ends)]
+    new, known = number(np.concatenate([values for _, values in parts]))
+    own = [np.append(each, new.dtype.type(-1)) for each in np.split(new, ends)]
     codes = [numbers[each] for numbers, (each, _) in zip(own, parts, strict=True)]
-    return _as_categorical(np.concatenate(codes), known)
-
-
-def _shrink(codes: Array, known: Any) -> Array:  # noqa: ANN401  an array or an index
-    """The codes as the smallest numbers that do."""
-    return codes.astype(np.min_scalar_type(-len(known) - 1))
+    # A log's tickets, for example, may have millions of names, which no trial needs.
+    return _as_categorical(np.concatenate(codes), known if with_values else range(len(known)))
 
 
 def _as_categorical(codes: Any, values: Any) -> pd.Categorical:  # noqa: ANN401  arrays

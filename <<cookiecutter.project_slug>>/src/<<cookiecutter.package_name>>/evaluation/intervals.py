@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -196,15 +195,15 @@ class _Estimate:
         best: The value of a perfect model.
         left_out: Shape (parts,): the metric without each part.
         value: The metric.
-        ends: Computes the ends of the interval of the error, in proportion to it, if there is a
-            better way than the jackknife.
+        ends: The ends of the interval of the error, in proportion to it, if there is a better
+            way than the jackknife.
         is_signed: Whether rows are on both sides of the best value, as for a bias.
     """
 
     best: float
     left_out: Array
     value: float = math.nan
-    ends: Callable[[], Array] | None = None
+    ends: Array | None = None
     is_signed: bool = False
 
     @property
@@ -221,7 +220,7 @@ class _Estimate:
 
     def interval(self) -> Interval | None:
         """The interval of the metric."""
-        own = self.ends and _interval(self.best + self.error * self.ends())
+        own = None if self.ends is None else _interval(self.best + self.error * self.ends)
         factors, _ = jackknife(self.changes, is_signed=self.is_signed)
         return own or _interval(self.best + self.error * factors)
 
@@ -233,17 +232,17 @@ def _estimate(
     best, function = metric.best, metric.function
     if metric.loss is not None:
         losses = _losses(metric.loss, actual, predicted, level)
-        left_out = rows.sums_left_out(losses) / rows.sums_left_out(np.ones(len(losses)))
+        left_out = rows.sums_left_out(losses) / rows.sums_left_out()
         is_signed = bool(losses.min() < best < losses.max())
         bootstraps = rows.count >= MIN_GROUPS and not is_signed
-        ends = partial(bootstrap_t, losses - best, rows) if bootstraps else None
+        ends = bootstrap_t(losses - best if best else losses, rows) if bootstraps else None
         return _Estimate(best, left_out, float(losses.mean()), ends, is_signed)
     value = _number(function, actual, predicted, level)
     if rows.count < MIN_GROUPS or not math.isfinite(value):
         return _Estimate(best, np.full(rows.parts, math.nan), value)
     if _is_sklearns("median_absolute_error", function, predicted):
         errors = np.abs(actual - predicted)
-        ends = partial(woodruff, errors - best, rows)
+        ends = woodruff(errors - best if best else errors, rows)
         return _Estimate(best, medians_left_out(errors, rows), value, ends)
     if _is_sklearns("r2_score", function, predicted):
         return _Estimate(best, r2_left_out(actual, predicted, rows), value)
@@ -265,7 +264,10 @@ def _number(
     if not isinstance(result, Real):
         problem = f"{_name(function)} returned {type(result).__name__}, not a number"
         raise InputError(f"metrics.py: {problem}; return a float")
-    return float(result)
+    try:
+        return float(result)
+    except OverflowError:  # a whole number can be larger than any float
+        return math.nan
 
 
 def _losses(
@@ -277,7 +279,7 @@ def _losses(
     if losses.shape != (len(actual),) or losses.dtype.kind not in "bfiu":
         problem = f"{_name(function)} returned {losses.dtype} of shape {losses.shape}"
         raise InputError(f"metrics.py: {problem}; return a number per row, shape ({len(actual)},)")
-    return losses.astype(float)
+    return losses.astype(float, copy=False)
 
 
 def _call(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .pairs import Array, Pairs, fold
+from .pairs import Array, Pairs, fold, shrink
 
 MAX_BINS = 10
 MAX_CLASSES = 20  # with the one that all others share
@@ -45,11 +45,13 @@ def describe_outcomes(pairs: Pairs, classes: tuple[Any, ...] | None) -> dict[str
 
 
 def _describe_bins(actual: Array, predicted: Array, *, are_shares: bool) -> dict[str, list[Any]]:
-    values, codes = np.unique(predicted, return_inverse=True)
+    values = np.unique(predicted)
+    edges = values[1:]
     if len(values) > MAX_BINS:
         inner = np.linspace(0, 1, MAX_BINS + 1)[1:-1]
         edges = np.unique(np.quantile(predicted, inner))
-        codes = np.searchsorted(edges, predicted, side="right")
+    del values  # as many as there are rows, perhaps
+    codes = shrink(np.searchsorted(edges, predicted, side="right"), MAX_BINS)
     found: dict[str, list[Any]] = {"rows": [], "predicted": [], "actual": []}
     if not are_shares:
         found |= {"low": [], "high": []}

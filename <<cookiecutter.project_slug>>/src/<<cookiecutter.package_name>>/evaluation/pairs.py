@@ -73,9 +73,11 @@ def pair(
         function = "predict" if has_target.any() else "get_target"
         problem = f"{function} returned no value that is not missing, for {len(known):,} rows"
         raise InputError(f"{problem}; fix {FILES[function]}, or choose another window")
-    rows = input_df if known.all() else input_df[known]
     counts = int((~has_target).sum()), int((has_target & ~has_prediction).sum())
-    actual, predicted = actual[known], predicted[known]
+    if known.all():
+        rows, actual, predicted = input_df, actual.view(), predicted.view()
+    else:
+        rows, actual, predicted = input_df[known], actual[known], predicted[known]
     for each in (actual, predicted):  # a metric that changes them would change others' results
         each.flags.writeable = False
     return Pairs(actual, predicted, rows, known, *counts)
@@ -91,6 +93,29 @@ def check_index(y_true: Any, y_pred: Any) -> None:  # noqa: ANN401  what a user 
     if is_indexed and not y_true.index.equals(y_pred.index):
         problem = "predict returned the rows with another index, or in another order"
         raise InputError(f"{problem}; return a Series with the index of the rows that it was given")
+
+
+def number(values: Any, *, with_missing: bool = False) -> tuple[Array, Any]:  # noqa: ANN401
+    """Number values in the order in which they appear, in as few bytes as that takes.
+
+    Returns:
+        A code for each value, and the value for each code. A missing value is -1, unless it gets a
+        code of its own `with_missing`.
+
+    Raises:
+        InputError: They cannot be told apart: lists, for example.
+    """
+    try:
+        codes, known = pd.factorize(values, use_na_sentinel=not with_missing)
+    except TypeError as error:
+        problem = f"the column {getattr(values, 'name', '')!r} cannot be grouped by ({error})"
+        raise InputError(f"data.py: {problem}; let it hold numbers or text") from None
+    return shrink(codes, len(known)), known
+
+
+def shrink(codes: Array, count: int) -> Array:
+    """Codes from -1 to below `count`, in as few bytes as that takes."""
+    return codes.astype(np.min_scalar_type(-count - 1), copy=False)
 
 
 def fold(codes: Array, common: Array) -> Array:
@@ -110,7 +135,7 @@ def as_array(function: str, values: Any, count: int) -> tuple[Array, Array]:  # 
         problem = f"{function} returned {len(array)} values for {count} rows"
         raise InputError(f"{problem}; return one per row")
     numeric = array.dtype.kind in "bifu"
-    array = array.astype(float if numeric else object)
+    array = array.astype(float if numeric else object, copy=False)
     valid = np.asarray(np.isfinite(array) if numeric else ~pd.isna(array))
     return array, np.asarray(valid if array.ndim == 1 else valid.all(axis=-1))
 

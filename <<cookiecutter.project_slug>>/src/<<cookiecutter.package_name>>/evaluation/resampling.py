@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from .pairs import shrink
+
 MIN_GROUPS = 10  # for an interval
 PARTS = 50  # that the jackknife leaves out, one after the other
 RESAMPLES = 999  # so that the 25th from either end bounds 95 %
 BATCHES = 27  # of resamples: products so small that BLAS takes one thread; two wait for each other
+AT_ONCE = 1_000_000  # rows that are added up
 MAX_BUNDLES = 250  # of groups, which are resampled: as exact as groups themselves, and quicker
 Z = 1.959964  # the quantile of the normal distribution for 95 %
 SIDES = np.array([-1.0, 1.0])
@@ -35,37 +38,47 @@ class Rows:
     def __init__(self, size: int, groups: Array | None, seed: int) -> None:
         codes = np.arange(size) if groups is None else groups
         if codes.min() < 0:
-            codes = np.where(codes < 0, codes.max() + 1 + np.arange(size), codes)
+            codes = np.where(codes < 0, int(codes.max()) + 1 + np.arange(size), codes)
         is_used = np.bincount(codes) > 0
-        self._group = (np.cumsum(is_used) - 1)[codes]
         self.count = int(is_used.sum())
+        self._group = shrink(np.cumsum(is_used) - 1, self.count)[codes]
         self._seed = seed
         order = np.random.default_rng(seed).permutation(self.count)
         self.parts = min(PARTS, self.count)
-        self.part = (order % self.parts)[self._group]
+        self.part = shrink(order % self.parts, self.parts)[self._group]
         self._bundles = min(MAX_BUNDLES, self.count)
-        self._bundle = (order % self._bundles)[self._group]
+        self._bundle = shrink(order % self._bundles, self._bundles)[self._group]
 
     def sums(self, values: Array) -> Array:
         """The sum of values in each group."""
-        return np.bincount(self._group, values)
+        return _sums(self._group, self.count, values)
 
-    def bundled_sums(self, values: Array) -> Array:
-        """The sum of values in each bundle of groups."""
-        return np.bincount(self._bundle, values)
+    def bundled_sums(self, values: Array | None = None) -> Array:
+        """The sum of values in each bundle of groups; without values, how many rows it has."""
+        return _sums(self._bundle, self._bundles, values)
 
     def resampled(self, columns: Array) -> Array:
         """Shape (columns, RESAMPLES): the sums of columns of shape (bundles, columns)."""
         return (_draw(self._bundles, self._seed) @ columns).reshape(RESAMPLES, -1).T
 
-    def sums_left_out(self, values: Array) -> Array:
-        """The sum of values without each part."""
-        sums: Array = values.sum() - np.bincount(self.part, values)
-        return sums
+    def sums_left_out(self, values: Array | None = None) -> Array:
+        """The sum of values without each part; without values, how many rows remain."""
+        sums = _sums(self.part, self.parts, values)
+        left: Array = (sums.sum() if values is None else values.sum()) - sums
+        return left
 
     def left_out(self, compute: Callable[[Array], float]) -> Array:
         """What `compute` returns for the rows without each part; it takes which rows to keep."""
         return np.array([compute(self.part != part) for part in range(self.parts)])
+
+
+def _sums(codes: Array, size: int, values: Array | None) -> Array:
+    """As numpy.bincount, which makes a copy of all codes, of 8 bytes each."""
+    sums = np.zeros(size)
+    for start in range(0, len(codes), AT_ONCE):
+        rows = slice(start, start + AT_ONCE)
+        sums += np.bincount(codes[rows], None if values is None else values[rows], minlength=size)
+    return sums
 
 
 _DRAWN: dict[tuple[int, int], Array] = {}  # the latest: a batch's metrics share it
@@ -135,7 +148,7 @@ def bootstrap_t(losses: Array, rows: Rows) -> Array:
         losses: Shape (n,): the loss of each row.
         rows: Which of them form a group.
     """
-    sums, sizes = rows.bundled_sums(losses), rows.bundled_sums(np.ones(len(losses)))
+    sums, sizes = rows.bundled_sums(losses), rows.bundled_sums()
     x, n = sums / sums.sum(), sizes / sizes.sum()  # so the logarithm of the mean is 0
     columns = np.stack([x, n, x * x, x * n, n * n], axis=1)
     sx, sn, sxx, sxn, snn = rows.resampled(columns)
@@ -170,17 +183,26 @@ def woodruff(errors: Array, rows: Rows) -> Array:
 
 
 def medians_left_out(values: Array, rows: Rows) -> Array:
-    """The median without each part, without sorting anew each time."""
-    order = np.argsort(values)
-    ordered, part = values[order], rows.part[order]
+    """The median without each part, without sorting anew each time.
+
+    Only values near the median are sorted: no part is so large that others could become it.
+    """
+    count, sizes = len(values), _sums(rows.part, rows.parts, None).astype(int)
+    ends = [(count - sizes.max() - 1) // 2, min((count + sizes.max()) // 2, count - 1)]
+    low, high = np.partition(values, ends)[ends]
+    is_low = values < low
+    lows = np.bincount(rows.part[is_low], minlength=rows.parts)
+    near = np.flatnonzero(~is_low & (values <= high))
+    order = near[np.argsort(values[near])]
+    part = rows.part[order]
 
     def median_without(index: int) -> float:
         places = np.flatnonzero(part == index)
-        remaining = len(values) - len(places)
-        middle = np.array([(remaining - 1) // 2, remaining // 2])
+        remaining = count - sizes[index]
+        middle = np.array([(remaining - 1) // 2, remaining // 2]) - (lows.sum() - lows[index])
         # So many values before the middle one are left out.
         skipped = np.searchsorted(places - np.arange(len(places)), middle, side="right")
-        return float(ordered[middle + skipped].mean())
+        return float(values[order[middle + skipped]].mean())
 
     return np.array([median_without(index) for index in range(rows.parts)])
 
@@ -188,7 +210,7 @@ def medians_left_out(values: Array, rows: Rows) -> Array:
 def r2_left_out(actual: Array, predicted: Array, rows: Rows) -> Array:
     """R2 without each part: that of scikit-learn would take most of a trial's time."""
     centered = actual - actual.mean()
-    counts = rows.sums_left_out(np.ones(len(actual)))
+    counts = rows.sums_left_out()
     total = rows.sums_left_out(centered**2) - rows.sums_left_out(centered) ** 2 / counts
     left_out: Array = 1 - rows.sums_left_out((actual - predicted) ** 2) / total
     return left_out

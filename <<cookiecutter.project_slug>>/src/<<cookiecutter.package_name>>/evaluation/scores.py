@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..errors import InputError
 from .intervals import Difference, Measurement, compute_metric, difference, measure
-from .pairs import Array, fold, pair
+from .pairs import Array, fold, number, pair
 from .scoring import Scoring
 from .trial import MAX_SEGMENTS
 
@@ -124,17 +124,16 @@ def _constant(scoring: Scoring, predicted: Array) -> Array | None:
     elif predicted.dtype != object and not isinstance(value, Real):
         problem = f"baseline is {value!r}, but predict returned numbers"
         raise InputError(f"metrics.py: {problem}; write a number")
-    guess = np.empty(predicted.shape, dtype=predicted.dtype)
-    guess[:] = value
-    return guess
+    guess = np.empty(predicted.shape[1:], dtype=predicted.dtype)
+    guess[...] = value
+    return np.broadcast_to(guess, predicted.shape)  # takes no memory for each row
 
 
 def _groups(input_df: pd.DataFrame, scoring: Scoring) -> Array | None:
     """A code for each row, the same for rows of one group; -1 for a row without a group."""
     if not scoring.group:
         return None
-    codes, _ = pd.factorize(_column(input_df, scoring.group, "group"))
-    return codes
+    return number(_column(input_df, scoring.group, "group"))[0]
 
 
 def _column(input_df: pd.DataFrame, column: str, what: str) -> pd.Series[Any]:
@@ -147,8 +146,7 @@ def _column(input_df: pd.DataFrame, column: str, what: str) -> pd.Series[Any]:
 
 def _segments(input_df: pd.DataFrame, column: str) -> tuple[Array, list[str]]:
     """A code for each row, and the names of the codes; rare values share one."""
-    rows = _column(input_df, column, "segments")
-    codes, values = pd.factorize(rows, use_na_sentinel=False)
+    codes, values = number(_column(input_df, column, "segments"), with_missing=True)
     names = ["missing" if pd.isna(value) else str(value)[:100] for value in values]
     if len(names) <= MAX_SEGMENTS:
         return codes, names

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import redact_url
+from ..errors import InputError, redact_url
 from .checks import count_missing
 from .history import judge_trial
 from .intervals import Difference, Interval
@@ -60,7 +60,10 @@ def derive_trial_id(
 
 def describe_source(input_df: pd.DataFrame, selection: Selection) -> Any:  # noqa: ANN401  JSON
     """What was read, without secrets, as a trial keeps it."""
-    return _redact(input_df.attrs.get("source", {"data": selection.data}))
+    try:
+        return _redact(input_df.attrs.get("source", {"data": selection.data}))
+    except RecursionError:
+        raise InputError('data.py: attrs["source"] contains itself; name what was read') from None
 
 
 def get_trial_summary(

@@ -115,9 +115,9 @@ def within_limits(source: str, function: Callable[P, R], /, *args: P.args, **kwa
         return fetching.get()
 
 
-def check_size(size: int) -> None:
-    """Raise InputError if there are more bytes than DATA_MAX_MB."""
-    limit = load_settings().data_max_bytes
+def check_size(size: int, limit: float | None = None) -> None:
+    """Raise InputError if there are more bytes than the limit; by default DATA_MAX_MB."""
+    limit = limit or load_settings().data_max_bytes
     if size > limit:
         raise InputError(f"it holds more than {limit / 1e6:,g} MB; if it should, raise DATA_MAX_MB")
 
@@ -155,9 +155,10 @@ def _open(source: str, _known: dict[str, str]) -> tuple[IO[bytes], dict[str, str
 def _spool(parts: Iterator[bytes], report: Callable[[int], object] = id) -> IO[bytes]:
     """Keep a file that arrives in parts, in memory or in a temporary file."""
     kept, total = SpooledTemporaryFile(SPOOLED), 0  # noqa: SIM115  who asked closes it
+    limit = load_settings().data_max_bytes
     for part in parts:
         total += len(part)
-        check_size(total)
+        check_size(total, limit)
         kept.write(part)
         report(len(part))
     kept.seek(0)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
 
 from ..errors import InputError
+from ..settings import load_settings
 from .fetch import check_size
 
 MEMBER = "incident_event_log.csv"
@@ -27,6 +28,8 @@ SCHEMA = pa.schema([*((name, TEXT) for name in TEXTS), *((name, TIME) for name i
 MISSING = ["?", ""]
 ROW = 24  # bytes of a row in memory
 ROWS_AT_ONCE = 200_000  # whose text is held until its values are numbered
+PIECE = 2_000_000  # bytes; each costs time of its own
+FIRST_PIECE = 300_000  # so small that others can begin soon
 AHEAD = 8  # pieces that may wait to be parsed
 # Whole rows: quotes enclose a value, line breaks in it included, if they begin it.
 ROWS = re.compile(
@@ -101,17 +104,18 @@ def unzipped(file: IO[bytes]) -> IO[bytes]:
     return archive.open(member)
 
 
-def pieces(file: IO[bytes]) -> Iterator[bytes]:
+def pieces(file: IO[bytes], size: int = FIRST_PIECE) -> Iterator[bytes]:
     """A CSV file in pieces of whole rows, which are not empty; an empty file is an empty piece."""
-    rest, is_first, size = b"", True, 300_000  # so small that others can begin soon
+    limit = load_settings().data_max_bytes
+    rest, is_first = b"", True
     while (new := file.read(size) + file.readline(1_000_000)) or rest or is_first:
         piece, is_first = rest + new, False
-        size = max(size, min(2_000_000, file.tell() // 50))  # each costs time of its own
-        check_size(file.tell())
+        size = max(size, min(PIECE, file.tell() // 50))
+        check_size(file.tell(), limit)
         end = len(piece)
         if new and b'"' in piece and not (end := ROWS.match(piece).end()):  # type: ignore[union-attr]
             piece += file.read()  # a quote within a value: only the parser knows
-            check_size(file.tell())
+            check_size(file.tell(), limit)
             end = len(piece)
         yield piece[:end]
         rest = piece[end:]
@@ -130,7 +134,8 @@ def parse_csv(file: IO[bytes], digest: Any = None, line: int = 0) -> list[pa.Tab
     """
     try:
         with ThreadPoolExecutor(1) as parser, ThreadPoolExecutor(1) as hasher:
-            return _parse_csv(file, digest, parser, hasher)
+            size = PIECE if line else FIRST_PIECE
+            return _parse_csv(pieces(file, size), digest, parser, hasher)
     except TimeError as error:
         file.seek(0)
         reader = csv.reader(io.TextIOWrapper(file, "utf-8", "replace", newline=""))
@@ -141,7 +146,7 @@ def parse_csv(file: IO[bytes], digest: Any = None, line: int = 0) -> list[pa.Tab
 
 
 def _parse_csv(
-    file: IO[bytes],
+    csv_pieces: Iterator[bytes],
     digest: Any,  # noqa: ANN401
     parser: ThreadPoolExecutor,
     hasher: ThreadPoolExecutor,
@@ -160,7 +165,7 @@ def _parse_csv(
             found.append(parser.submit(narrow, pa.concat_tables(held), rows))
             held, rows = [], rows + count
 
-    for piece in pieces(file):
+    for piece in csv_pieces:
         waiting.append([parser.submit(_parse_piece, header + piece)])
         if digest:
             waiting[-1].append(hasher.submit(digest.update, piece))

@@ -250,6 +250,7 @@ def _to_frame(columns: dict[str, pa.ChunkedArray], about: About) -> pd.DataFrame
     """Make a frame of columns, which are taken from the dictionary: each is held once."""
     frame = pd.DataFrame({name: _to_pandas(columns.pop(name)) for name in COLUMNS}, copy=False)
     frame.attrs["source"] = {key: about[key] or None for key in ("data", "sha256", "name")}
+    pa.default_memory_pool().release_unused()  # else Arrow keeps as much again for itself
     return frame
 
 
