@@ -153,8 +153,11 @@ def existing(variant: str, version: str | None = None) -> tuple[str, str]:
 
 # What the commands that talk to Prefect import.
 OF_COMMANDS = [
-    f"ticket_model_evaluation.{name}"
-    for name in ("cli", "orchestration.register", "orchestration.runs", "orchestration.server")
+    "prefect.cli.deploy",
+    *(
+        f"ticket_model_evaluation.{name}"
+        for name in ("cli", "orchestration.register", "orchestration.runs", "orchestration.server")
+    ),
 ]
 
 

@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 from commands import assert_refused
+from conftest import existing
 from projects import OF_EVALUATION, Project, own_tests
 
 LOG = os.environ.get("INCIDENT_EVENT_LOG", "")
@@ -40,7 +41,8 @@ print(json.dumps({
 
 
 @real_log
-def test_on_the_real_log_all_numbers_equal_a_plain_computation(default_project: Project):
+def test_on_the_real_log_all_numbers_equal_a_plain_computation(installed, variant: str):
+    default_project = installed(*existing(variant))
     result = default_project.evaluate("--data", LOG, "--all", "--trials", "none")
     assert result.returncode == 0, result.stderr
     trial = json.loads(result.stdout)

@@ -37,6 +37,7 @@ class Prefork:
         cwd: Path | None = None,
         project: Project | None = None,
         before: str = "",
+        code: str = "",
         limit: int = 60,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of the project, or of another with the same requirements.
@@ -47,6 +48,7 @@ class Prefork:
             cwd: The folder; default: the current one.
             project: The other project.
             before: Python that the new process runs first.
+            code: Python that it runs in place of the command.
             limit: Seconds after which it is killed.
         """
         assert self._process.stdin is not None
@@ -56,6 +58,7 @@ class Prefork:
             "env": dict(env),
             "cwd": str(cwd or Path.cwd()),
             "before": before,
+            "code": code,
             "limit": limit,
             "project": project and _describe(project),
         }

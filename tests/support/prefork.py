@@ -2,62 +2,93 @@
 
 Run by the project's Python, with the package and modules of it to import as arguments. Reads jobs
 as JSON from stdin, a line each: `args`, `env`, `cwd`, `before` (Python that runs in the new process
-first), `limit` (seconds), and `project`. That is null for the package itself, else another project
-with the same requirements: its `package`, `paths`, `python` and `command`. Answers with a line.
+first), `code` (Python that runs in place of the command), `limit` (seconds), and `project`. That is
+null for the package itself, else another project with the same requirements: its `package`,
+`paths`, `python` and `command`. Answers with a line.
 """
 
 import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from contextlib import chdir
 
+real_run = subprocess.run
+
 
 def run_job(job, package):
+    def work():
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.environ.clear()
+        os.environ.update(job["env"])
+        os.chdir(job["cwd"])
+        sys.argv = ["-c" if job["code"] else "command", *job["args"]]
+        name = become(job) if job["project"] else package
+        subprocess.run = run_or_fork
+        exec(job["before"], {})
+        if job["code"]:
+            return exec(job["code"], {"__name__": "__main__"})
+        importlib.import_module(f"{name}.__main__").main()
+
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-                os.dup2(out.fileno(), 1)
-                os.dup2(err.fileno(), 2)
-                os.environ.clear()
-                os.environ.update(job["env"])
-                os.chdir(job["cwd"])
-                sys.argv = ["command", *job["args"]]
-                if job["project"]:
-                    package = become(job)
-                exec(job["before"], {})
-                importlib.import_module(f"{package}.__main__").main()
-                code = 0
-            except SystemExit as end:
-                code = end.code or 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        end = time.monotonic() + job["limit"]
-        while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < end:
-            time.sleep(0.005)
-        if ended[0] == 0:
-            os.kill(child, signal.SIGKILL)
-            ended = os.waitpid(child, 0)
+        status = fork(work, out, err, job["limit"])
         texts = []
         for file in (out, err):
             file.seek(0)
             texts.append(file.read().decode())
-    return {
-        "returncode": os.waitstatus_to_exitcode(ended[1]),
-        "stdout": texts[0],
-        "stderr": texts[1],
-    }
+    return {"returncode": status, "stdout": texts[0], "stderr": texts[1]}
+
+
+def fork(work, out, err, limit):
+    """Call a function in a new process; returns its exit code, -9 if it took too long."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            work()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    end = time.monotonic() + limit
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < end:
+        time.sleep(0.005)
+    if ended[0] == 0:
+        os.kill(child, signal.SIGKILL)
+        ended = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(ended[1])
+
+
+def run_or_fork(command, **options):
+    """What `register` calls, as subprocess.run: Prefect's `deploy` need not import all anew."""
+    if [*command[1:3], *command[4:5]] != ["-m", "prefect", "deploy"]:
+        return real_run(command, **options)
+
+    def deploy():
+        os.environ.update(options["env"])
+        os.chdir(options["cwd"])
+        sys.argv = ["prefect", *command[3:]]
+        importlib.import_module("prefect.cli").app()
+
+    with tempfile.TemporaryFile() as out:
+        code = fork(deploy, out, out, options["timeout"])
+        out.seek(0)
+        text = out.read().decode()
+    if code == -signal.SIGKILL:
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+    return subprocess.CompletedProcess(command, code, text, "")
 
 
 def become(job):
@@ -70,15 +101,18 @@ def become(job):
             raise ImportError("its packages are for another Python")
         importlib.import_module(f"{project['package']}.orchestration")
         folder = importlib.import_module(f"{project['package']}.settings").project_folder()
-        with chdir(folder):  # Prefect reads its settings when it is imported, which it is already
-            importlib.import_module("prefect.context").refresh_global_settings_context()
+        if "prefect.settings" in sys.modules:  # of Prefect 3, which reads them when it is imported
+            with chdir(folder):
+                importlib.import_module("prefect.context").refresh_global_settings_context()
     except Exception:
-        os.execve(project["command"], [project["command"], *job["args"]], job["env"])
+        command = [project["python"], "-c", job["code"]] if job["code"] else [project["command"]]
+        os.execve(command[0], [*command, *job["args"]], job["env"])
     return project["package"]
 
 
 if __name__ == "__main__":
     own, *modules = sys.argv[1:]
+    del sys.path[0]  # this folder
     for name in modules:
         importlib.import_module(name)
     for line in sys.stdin:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from commands import Prefork
 from projects import Project, bake, lend_environment, run, uv
 from servers.loopback import StandIn
 from servers.prefect_1 import PrefectAPI
@@ -22,6 +23,8 @@ KEY, TOKEN = "pcu_Secret-of-Ann", "Secret-of-Saturn"  # only the stand-ins take 
 AGENT = Path(__file__).parents[1] / "servers" / "agent_1.py"
 FLOW = "ann-ticket-model-evaluation"
 PROJECT = "ticket-model-evaluation"
+# What takes long to import, and reads no settings then, as Prefect 1 does.
+IMPORTS = ("pandas", "pyarrow", "sklearn.metrics", "requests", "pendulum", "marshmallow", "docker")
 # Set in Saturn's containers as well, so that a run's waits are short.
 QUICK = {
     "PREFECT__CLOUD__HEARTBEAT_MODE": "off",
@@ -48,6 +51,7 @@ class Site:
     api: PrefectAPI
     saturn: SaturnAPI
     data: DataServer
+    prefork: Prefork
     env: dict[str, str | None] = field(default_factory=dict)
 
     @property
@@ -62,8 +66,8 @@ class Site:
     def command(
         self, *arguments: str, limit: int = 90, **env: str | None
     ) -> subprocess.CompletedProcess[str]:
-        changes = {**self.env, **env}
-        return self.project.run(self.project.command, *arguments, env=changes, limit=limit)
+        where = {"cwd": self.project.path, "project": self.project, "limit": limit}
+        return self.prefork.run(arguments, self.environment(**env), **where)
 
     def start(self, *arguments: str, **env: str | None) -> subprocess.Popen[str]:
         """Start a command."""
@@ -215,7 +219,8 @@ def make_site(folder: Path, installed: Project) -> Site:
     assert "timedelta(minutes=1)" in text
     flow.write_text(text.replace("timedelta(minutes=1)", "timedelta(seconds=1)"))
     keys = {KEY: ["team"], "other": ["others", "team"], "token": []}
-    site = Site(project, folder, PrefectAPI(keys), SaturnAPI(TOKEN, QUICK), DataServer())
+    services = (PrefectAPI(keys), SaturnAPI(TOKEN, QUICK), DataServer())
+    site = Site(project, folder, *services, Prefork(installed, *IMPORTS))
     (folder / "kept").mkdir()
     site.env = {
         **{"HOME": str(folder / "home"), "SATURN_USERNAME": "ann", "PREFECT_USER_TOKEN": KEY},
@@ -236,7 +241,7 @@ def make_site(folder: Path, installed: Project) -> Site:
 @contextlib.contextmanager
 def running_site(folder: Path, installed: Project) -> Iterator[Site]:
     site = make_site(folder, installed)
-    with site.api, site.saturn, site.data:
+    with site.api, site.saturn, site.data, contextlib.closing(site.prefork):
         yield site
 
 
