@@ -6,16 +6,29 @@ ending a later command. These are functions as they are called for each of thous
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
 from typing import Any
 
 Check = Callable[[Any], bool]
-LARGEST = sys.float_info.max
+NUMBERS = {int, float}
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+    known = [value for value in values if value is not None]
+    return {*map(type, known)} <= NUMBERS and all(map(isfinite, known))
 
 
 def _number(value: object) -> bool:
-    return value is None or (isinstance(value, (int, float)) and -LARGEST <= value <= LARGEST)
+    return _are_numbers([value])
+
+
+def _numbers(value: object) -> bool:
+    return isinstance(value, list) and _are_numbers(value)
+
+
+def _numbers_by_name(value: object) -> bool:
+    return isinstance(value, dict) and _are_numbers(value.values())
 
 
 def _text(value: object) -> bool:
@@ -24,7 +37,7 @@ def _text(value: object) -> bool:
 
 def _interval(value: object) -> bool:
     ends = value if isinstance(value, list) else []
-    return value is None or (len(ends) == 2 and None not in ends and all(map(_number, ends)))
+    return value is None or (len(ends) == 2 and None not in ends and _are_numbers(ends))
 
 
 def _all(check: Check) -> Check:
@@ -52,23 +65,23 @@ def _optional(check: Check) -> Check:
 
 _unit = _optional(_named("symbol", "per", symbol=_text, per=_number))
 _compared = _each(_named(value=_number, interval=_interval))
-_bins = _optional(_each(_all(_number)))
+_bins = _optional(_each(_numbers))
 SHAPES: Mapping[str, Check] = {
     "groups": _number,
     "scoring": _named(metrics=_optional(_each(_named(unit=_unit, best=_number))), unit=_unit),
     "intervals": _each(_interval),
     "baseline": _compared,
     "relative": _compared,
-    "errors": _each(_each(_number)),
+    "errors": _each(_numbers_by_name),
     "segments": _each(
-        _each(_named("num_obs", "metrics", num_obs=_number, metrics=_optional(_each(_number))))
+        _each(_named("num_obs", "metrics", num_obs=_number, metrics=_optional(_numbers_by_name)))
     ),
     "outcomes": _named(
         numbers=_bins,
         probabilities=_bins,
-        classes=_optional(_named("names", "counts", names=_all(_text), counts=_all(_all(_number)))),
+        classes=_optional(_named("names", "counts", names=_all(_text), counts=_all(_numbers))),
     ),
-    "checks": _named(odd=_optional(_all(_text)), missing=_optional(_each(_number))),
+    "checks": _named(odd=_optional(_all(_text)), missing=_optional(_numbers_by_name)),
     "gate": _named(name=_text, sentence=_text, bound=_number),
     "difference": _named(
         "metric", "model", metric=_text, model=_text, value=_number, interval=_interval
