@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -234,6 +235,21 @@ def empty_flow() -> None:
 """
 
 
+def ask(url: str, body: object = None) -> Any:  # noqa: ANN401  JSON
+    """Ask Prefect's API."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    for _ in range(60):
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            if error.code != 503:  # which a server on SQLite answers while it is busy
+                raise
+            time.sleep(0.5)
+    sys.exit(f"{url}: it is busy all the time")
+
+
 def measure_runs(project: Path, python: Path, times: int) -> dict[str, float]:
     """Seconds from a worker's start of a run to its end: `evaluation`, and an `empty` flow's."""
     home = BUILD / "home"
@@ -249,20 +265,14 @@ def measure_runs(project: Path, python: Path, times: int) -> dict[str, float]:
     with (project / "prefect.yaml").open("a") as file:
         file.write(f"{entry}\n")
 
-    def ask(path: str, body: object = None) -> Any:  # noqa: ANN401  JSON
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(api + path, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return json.load(response)
-
     def measure(name: str) -> float:
-        deployment = ask(f"/deployments/name/{name}")["id"]
-        run_id = ask(f"/deployments/{deployment}/create_flow_run", {})["id"]
+        deployment = ask(f"{api}/deployments/name/{name}")["id"]
+        run_id = ask(f"{api}/deployments/{deployment}/create_flow_run", {})["id"]
         for _ in range(1200):
-            if ask(f"/flow_runs/{run_id}")["end_time"]:
+            if ask(f"{api}/flow_runs/{run_id}")["end_time"]:
                 break
             time.sleep(0.1)
-        states = ask(f"/flow_run_states/?flow_run_id={run_id}")
+        states = ask(f"{api}/flow_run_states/?flow_run_id={run_id}")
         assert states[-1]["type"] == "COMPLETED", states[-1]
         at = {each["type"]: datetime.fromisoformat(each["timestamp"]) for each in states}
         return (at["COMPLETED"] - at["PENDING"]).total_seconds()
@@ -283,7 +293,7 @@ def measure_runs(project: Path, python: Path, times: int) -> dict[str, float]:
         start("server", "--port", str(port))
         for _ in range(240):
             with suppress(OSError):
-                ask("/health")
+                ask(f"{api}/health")
                 break
             time.sleep(0.5)
         run(command, "register", env={**settings, "PREFECT_API_URL": api})
