@@ -60,6 +60,12 @@ def find_charts(page):
     return json.loads(re.search(r"^const charts = (.*);$", page, re.MULTILINE)[1])
 
 
+def find_rows(page):
+    """The rows of the first chart."""
+    (rows,) = find_charts(page)[0]["datasets"].values()
+    return rows
+
+
 def count(svg, mark):
     """How many marks of a kind have a label for screen readers."""
     return len(
@@ -110,6 +116,16 @@ def test_predictions_are_drawn_beside_what_came_true(outcomes, marks):
 def test_what_is_odd_about_the_rows_is_told():
     trial = make_trial(9, checks={"odd": ["2 of 102 tickets have no prediction: left out"]})
     assert "<p>2 of 102 tickets have no prediction: left out</p>" in make_report(trial, [trial])
+
+
+def test_of_very_many_trials_the_latest_are_shown():
+    times = [f"2023-{1 + n // 576:02d}-{1 + n // 24 % 24:02d}T{n % 24:02d}" for n in range(1200)]
+    windows = [{"from": f"{time}:00:00Z", "to": f"{time}:30:00Z"} for time in times]
+    many = [make_trial(1, id=str(n), window=window) for n, window in enumerate(windows)]
+    page = make_report(many[-1], many)
+    assert len(page) < 2_000_000
+    assert "Shown are the latest 500 of 1,200 trials" in page
+    assert {row["period"] for row in find_rows(page)} == {each.period for each in many[-500:]}
 
 
 def test_the_page_needs_no_network():

@@ -31,6 +31,7 @@ from .evaluation.tables import as_tables
 from .evaluation.trial import Trial
 
 Tables = Iterable[Table]
+SHOWN = 500  # trials of a model: with more, the file would be large, and their points one line
 PAGE = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
 
 
@@ -70,12 +71,16 @@ def make_report(latest: Trial, trials: Sequence[Trial]) -> str:
             are of its challengers.
     """
     metric = next(iter(latest.metrics), "")
-    history = [*find_comparable(trials, latest), latest]
+    every = [*find_comparable(trials, latest), latest]
+    history = every[-SHOWN:]
     challengers = _find_challengers(latest, trials)
     compared = [trial for model in challengers for trial in model]
     rows = [make_row(trial, metric) for trial in history]
     charts: list[Row] = []
-    parts = [f"<p>{escape(each)}</p>" for each in latest.sentences if each != latest.verdict]
+    said = [each for each in latest.sentences if each != latest.verdict]
+    if len(history) < len(every):
+        said.append(f"Shown are the latest {SHOWN} of {len(every):,} trials; `history` has all.")
+    parts = [f"<p>{escape(each)}</p>" for each in said]
 
     def add(title: str, text: str, chart: Any, tables: Tables) -> None:  # noqa: ANN401
         figure = f'<figure><div class="chart" id="chart-{len(charts)}"></div></figure>'
@@ -131,7 +136,7 @@ def _find_challengers(latest: Trial, trials: Sequence[Trial]) -> list[list[Trial
         if trial.difference
         and (trial.flow, trial.difference["model"]) == (latest.flow, latest.model)
     }
-    return [[*find_comparable(trials, trial), trial] for trial in last.values()]
+    return [[*find_comparable(trials, trial), trial][-SHOWN:] for trial in last.values()]
 
 
 def _tabulate(rows: Sequence[Row]) -> Table:
