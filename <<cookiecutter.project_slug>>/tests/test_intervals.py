@@ -19,9 +19,9 @@ from sklearn.metrics import (
 
 from << cookiecutter.package_name >>.errors import InputError
 from << cookiecutter.package_name >>.evaluation.intervals import (
-    compute_metric,
     difference,
     measure,
+    measure_segments,
 )
 from << cookiecutter.package_name >>.evaluation.resampling import jackknife
 from << cookiecutter.package_name >>.evaluation.scoring import (
@@ -280,15 +280,40 @@ ODD = {
 }
 
 
+def in_one_segment(metric, actual, predicted):
+    """The metric of a single segment."""
+    return measure_segments(metric, actual, predicted, np.zeros(len(actual), int), 1)[0]
+
+
 @pytest.mark.parametrize("case", ODD)
 def test_odd_batches_give_strict_json_and_no_warning(case):
     metric, actual, predicted, guess = ODD[case]
     measured = measure(metric, actual, predicted, guess)
     json.dumps(asdict(measured), allow_nan=False)
     json.dumps(asdict(difference(metric, actual, predicted, guess)), allow_nan=False)
-    assert measured.value == compute_metric(metric, actual, predicted)
+    assert in_one_segment(metric, actual, predicted) == pytest.approx(measured.value)
     for ends in (measured.interval, measured.baseline_interval, measured.relative_interval):
         assert ends is None or ends[0] <= ends[1]
+
+
+@pytest.mark.parametrize("metric", [MAE, MSE, MEDAE, R2, RMSE])
+def test_segments_have_the_metric_of_their_rows_alone(metric):
+    random = np.random.default_rng(3)
+    codes = np.array([0, 2, 2, *[1] * 300, *[3] * 3, *[0] * 50, *[4] * 5, *[5] * 4])
+    codes[-2], codes[10] = 1, 5
+    actual = 1e6 * codes + random.exponential(3e4, len(codes))
+    predicted = actual + random.normal(0, 2e4, len(codes))
+    actual[codes == 3] = predicted[codes == 4] = 1e5  # the first one has no spread, so no R2
+    predicted[codes == 5] = 1e300  # whose squares are infinite
+    actual[codes == 2] = predicted[codes == 2]
+
+    def alone(rows):
+        measured = measure(metric, actual[rows], predicted[rows]).value
+        return None if measured is None else pytest.approx(measured, rel=1e-12)
+
+    expected = [alone(codes == code) for code in range(6)]
+    assert measure_segments(metric, actual, predicted, codes, 6) == expected
+    assert (expected[5] is None) == (metric in (MSE, R2, RMSE))
 
 
 @pytest.mark.parametrize(
@@ -394,7 +419,7 @@ def fail(*_):
     ],
 )
 def test_a_wrong_metric_is_refused_in_one_line(metric, problem):
-    for use in (measure, compute_metric):
+    for use in (measure, in_one_segment):
         with pytest.raises(InputError, match=rf"^metrics\.py: .*{problem}") as caught:
             use(metric, SHARES, SHARES)
         assert len(str(caught.value).splitlines()) == 1

@@ -107,6 +107,8 @@ def backfill(
 @click.option("--trials", metavar="DIR-or-URL", help="Where they are.  [default: trials/]")
 def history(last: int, as_json: bool, compare: bool, trials: str | None) -> None:
     """Show the latest trials, oldest first."""
+    import orjson
+
     from .evaluation.store import read_trials
     from .evaluation.tables import as_tables
 
@@ -115,7 +117,7 @@ def history(last: int, as_json: bool, compare: bool, trials: str | None) -> None
         found = [trial for trial in found if trial.difference]
     if as_json:
         for trial in found:
-            click.echo(json.dumps(trial.to_json(), allow_nan=False))
+            click.echo(orjson.dumps(trial.to_json()))
     elif found:
         # By hand: rich takes seconds for thousands of rows. One line per trial, for grep.
         for table in as_tables(found, compare=compare):

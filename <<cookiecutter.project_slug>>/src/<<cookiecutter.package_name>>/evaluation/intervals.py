@@ -25,12 +25,15 @@ from .resampling import (
     Rows,
     bootstrap_t,
     jackknife,
+    medians_by,
     medians_left_out,
+    r2_by,
     r2_left_out,
     spread,
+    sums_by,
     woodruff,
 )
-from .scoring import Metric
+from .scoring import Metric, absolute_error
 
 Interval = tuple[float, float]
 log = logging.getLogger(__name__)
@@ -84,25 +87,39 @@ class Difference:
     interval: Interval | None = None
 
 
-def compute_metric(metric: Metric, actual: Array, predicted: Array) -> float | None:
-    """Compute a metric alone.
+def measure_segments(
+    metric: Metric, actual: Array, predicted: Array, codes: Array, count: int
+) -> list[float | None]:
+    """Compute a metric of each segment alone.
 
     Args:
         metric: What to compute.
         actual: Shape (n,): the actual values.
         predicted: Shape (n,) or (n, classes): the predictions.
+        codes: Shape (n,): the segment of each row, from 0 to below `count`.
+        count: How many segments there are; each has rows.
 
     Returns:
-        The metric; None where its function raises ValueError or ArithmeticError, or returns nan or
-        an infinite number, as some do for rows of a single class.
+        By segment, the metric; None where its function raises ValueError or ArithmeticError, or
+        returns nan or an infinite number, as some do for rows of a single class.
 
     Raises:
         InputError: The function raises another error, or does not return a number.
     """
     with _without_warnings():
         if metric.loss is not None:
-            return _finite(_losses(metric.loss, actual, predicted).mean())
-        return _finite(_number(metric.function, actual, predicted))
+            losses = _losses(metric.loss, actual, predicted)
+            values = sums_by(codes, count, losses) / sums_by(codes, count)
+            return [_finite(value) for value in values]
+        values = np.full(count, math.nan)
+        if _is_sklearns("r2_score", metric.function, predicted):
+            values = r2_by(codes, count, actual, predicted)
+        elif _is_sklearns("median_absolute_error", metric.function, predicted):
+            values = medians_by(codes, count, absolute_error(actual, predicted))
+        for code in np.flatnonzero(np.isnan(values)):
+            rows = codes == code
+            values[code] = _number(metric.function, actual[rows], predicted[rows])
+        return [_finite(value) for value in values]
 
 
 def measure(
@@ -128,7 +145,7 @@ def measure(
         seed: Of the resampling; None is 0. The same batch and seed give the same intervals.
 
     Raises:
-        InputError: As in `compute_metric`.
+        InputError: As in `measure_segments`.
     """
     rows = Rows(len(actual), groups, seed or 0)
     with _without_warnings():
@@ -177,7 +194,7 @@ def difference(
         seed: As in `measure`.
 
     Raises:
-        InputError: As in `compute_metric`.
+        InputError: As in `measure_segments`.
     """
     rows = Rows(len(actual), groups, seed or 0)
     with _without_warnings():
@@ -241,7 +258,7 @@ def _estimate(
     if rows.count < MIN_GROUPS or not math.isfinite(value):
         return _Estimate(best, np.full(rows.parts, math.nan), value)
     if _is_sklearns("median_absolute_error", function, predicted):
-        errors = np.abs(actual - predicted)
+        errors = absolute_error(actual, predicted)
         ends = woodruff(errors - best if best else errors, rows)
         return _Estimate(best, medians_left_out(errors, rows), value, ends)
     if _is_sklearns("r2_score", function, predicted):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .pairs import shrink
+from .scoring import squared_error
 
 MIN_GROUPS = 10  # for an interval
 PARTS = 50  # that the jackknife leaves out, one after the other
@@ -51,11 +52,11 @@ class Rows:
 
     def sums(self, values: Array) -> Array:
         """The sum of values in each group."""
-        return _sums(self._group, self.count, values)
+        return sums_by(self._group, self.count, values)
 
     def bundled_sums(self, values: Array | None = None) -> Array:
         """The sum of values in each bundle of groups; without values, how many rows it has."""
-        return _sums(self._bundle, self._bundles, values)
+        return sums_by(self._bundle, self._bundles, values)
 
     def resampled(self, columns: Array) -> Array:
         """Shape (columns, RESAMPLES): the sums of columns of shape (bundles, columns)."""
@@ -63,7 +64,7 @@ class Rows:
 
     def sums_left_out(self, values: Array | None = None) -> Array:
         """The sum of values without each part; without values, how many rows remain."""
-        sums = _sums(self.part, self.parts, values)
+        sums = sums_by(self.part, self.parts, values)
         left: Array = (sums.sum() if values is None else values.sum()) - sums
         return left
 
@@ -72,8 +73,11 @@ class Rows:
         return np.array([compute(self.part != part) for part in range(self.parts)])
 
 
-def _sums(codes: Array, size: int, values: Array | None) -> Array:
-    """As numpy.bincount, which makes a copy of all codes, of 8 bytes each."""
+def sums_by(codes: Array, size: int, values: Array | None = None) -> Array:
+    """The sum of values for each code, or how many rows it has.
+
+    It is numpy.bincount in parts, as that copies all codes, of 8 bytes each.
+    """
     sums = np.zeros(size)
     for start in range(0, len(codes), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
@@ -187,7 +191,7 @@ def medians_left_out(values: Array, rows: Rows) -> Array:
 
     Only values near the median are sorted: no part is so large that others could become it.
     """
-    count, sizes = len(values), _sums(rows.part, rows.parts, None).astype(int)
+    count, sizes = len(values), sums_by(rows.part, rows.parts).astype(int)
     ends = [(count - sizes.max() - 1) // 2, min((count + sizes.max()) // 2, count - 1)]
     low, high = np.partition(values, ends)[ends]
     is_low = values < low
@@ -207,10 +211,23 @@ def medians_left_out(values: Array, rows: Rows) -> Array:
     return np.array([median_without(index) for index in range(rows.parts)])
 
 
+def medians_by(codes: Array, size: int, errors: Array) -> Array:
+    """The median for each code."""
+    return np.array([np.median(errors[codes == code]) for code in range(size)])
+
+
 def r2_left_out(actual: Array, predicted: Array, rows: Rows) -> Array:
     """R2 without each part: that of scikit-learn would take most of a trial's time."""
     centered = actual - actual.mean()
     counts = rows.sums_left_out()
     total = rows.sums_left_out(centered**2) - rows.sums_left_out(centered) ** 2 / counts
-    left_out: Array = 1 - rows.sums_left_out((actual - predicted) ** 2) / total
+    left_out: Array = 1 - rows.sums_left_out(squared_error(actual, predicted)) / total
     return left_out
+
+
+def r2_by(codes: Array, size: int, actual: Array, predicted: Array) -> Array:
+    """R2 for each code, without a copy of its rows; nan where all actual values are the same."""
+    means = sums_by(codes, size, actual) / sums_by(codes, size)
+    total = sums_by(codes, size, squared_error(actual, means[codes]))
+    rest = sums_by(codes, size, squared_error(actual, predicted))
+    return np.where(total > 0, 1 - rest / total, math.nan)

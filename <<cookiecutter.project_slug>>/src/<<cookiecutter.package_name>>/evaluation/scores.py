@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from .intervals import Difference, Measurement, compute_metric, difference, measure
+from .intervals import Difference, Measurement, difference, measure, measure_segments
 from .pairs import Array, fold, number, pair
+from .resampling import sums_by
 from .scoring import Scoring
 from .trial import MAX_SEGMENTS
 
@@ -59,10 +60,9 @@ def evaluate_model(
     segments = {}
     for column in scoring.segments:
         codes, names = _segments(pairs.rows, column)
-        segments[column] = {
-            name: (int(rows.sum()), compute_metric(metric, actual[rows], predicted[rows]))
-            for name, rows in ((name, codes == code) for code, name in enumerate(names))
-        }
+        sizes = sums_by(codes, len(names)).astype(int).tolist()
+        values = measure_segments(metric, actual, predicted, codes, len(names))
+        segments[column] = dict(zip(names, zip(sizes, values, strict=True), strict=True))
     return Score(score, segments)
 
 
