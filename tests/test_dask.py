@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import time
@@ -15,7 +14,7 @@ import pytest
 from conftest import existing
 from dask_runs import Talk, cluster_of
 from prefect_server import Prefect
-from projects import Project, bake, lend_environment, own_environment
+from projects import Project, bake, full_environment, lend_environment, own_environment
 from servers.saturn_1 import SaturnAPI
 from servers.saturn_dask import DaskAPI
 
@@ -122,8 +121,7 @@ def place(
     if variant == "3":
         prefect: Prefect = request.getfixturevalue("prefect")
         own |= {"PREFECT_API_URL": f"{prefect.url}/api"}
-    merged = {**os.environ, **own_environment(folder), **own}
-    return project, folder, {name: value for name, value in merged.items() if value is not None}
+    return project, folder, full_environment(own_environment(folder), own)
 
 
 @pytest.fixture(scope="module")

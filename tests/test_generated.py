@@ -89,8 +89,8 @@ def test_the_saved_answers_hold_answers_only(tmp_path):
 
 
 def test_own_tests_pass(default_project: Project):
-    # The statistics, which take most of the time, are tested on the newest Python.
-    is_newest = default_project.path.parent.name.endswith(existing("3")[1])
+    # What knows no Prefect takes most of the time: it is tested once, on the newest Python.
+    is_newest = default_project.path.parent.name == f"installed-3-{existing('3')[1]}"
     tests = ("make", "test") if is_newest else (default_project.python, *own_tests(*OF_EVALUATION))
     result = default_project.run(*tests, limit=300)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -170,6 +170,25 @@ def test_errors_are_translated_in_few_places(tmp_path, variant):
     nodes = (node for source in modules for node in ast.walk(ast.parse(source)))
     handlers = sum(isinstance(node, ast.ExceptHandler) for node in nodes)
     assert handlers / sum(map(lines_of_code, modules)) < 0.02
+
+
+def test_what_knows_no_prefect_is_the_same_in_both_variants(tmp_path):
+    """The same code, with the same versions of other packages: so it is tested in one of them."""
+    first, second = (bake(tmp_path / variant, prefect_version=variant) for variant in VARIANTS)
+    python = {name for name in first.files() | second.files() if name.endswith(".py")}
+    only_once = first.files() ^ second.files()
+    differ = {name for name in python - only_once if first.text(name) != second.text(name)}
+    of_prefect = {
+        f"{first.source.relative_to(first.path)}/{name}.py" for name in ("cli", "settings")
+    }
+    differ -= of_prefect | {"tests/test_flow.py"}
+    assert all("/orchestration/" in name for name in differ | only_once & python)
+    locks = [each.text("requirements.txt") for each in (first, second)]
+    pins = [dict(re.findall(r"^(\S+)==(\S+)", lock, re.MULTILINE)) for lock in locks]
+    for (
+        name
+    ) in "fsspec joblib numpy orjson pandas pyarrow requests scikit-learn scipy urllib3".split():
+        assert pins[0][name] == pins[1][name]
 
 
 def test_what_is_not_prefects_stays_free_of_prefect(tmp_path, variant):

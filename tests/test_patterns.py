@@ -6,7 +6,6 @@ The README shows them, so what it promises to teams that copy them is tested her
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -30,6 +29,7 @@ from projects import (
     VARIANTS,
     Project,
     bake,
+    full_environment,
     lend_environment,
     own_environment,
     own_tests,
@@ -162,9 +162,8 @@ class Laid:
         self, *arguments: str | Path, code: str = "", **env: str | None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command, or Python code in its place, quickly."""
-        changes = {**os.environ, **self.environment(**env)}
-        merged = {name: value for name, value in changes.items() if value is not None}
         where = {"cwd": self.project.path, "project": self.project}
+        merged = full_environment(self.environment(**env))
         return self.prefork.run(arguments, merged, code=code, limit=300, **where)
 
     def evaluate(self, **env: str | None) -> subprocess.CompletedProcess[str]:
@@ -270,10 +269,28 @@ def use_sqlite(project: Project) -> str:
     return f"sqlite:///{project.path.parent}/shop.db"
 
 
+@pytest.fixture(params=FILES)
+def laid(request: pytest.FixtureRequest, lay_over: Callable[[str, str], Laid]) -> Laid:
+    """Each pattern, laid over a project of variant 3.
+
+    What knows no Prefect is the same in variant 1: see test_generated.
+    """
+    return lay_over("3", request.param)
+
+
+@pytest.fixture(
+    params=[*(("3", pattern) for pattern in FILES), ("1", "churn")],  # which has a challenger
+    ids="-".join,
+)
+def laid_in_1_too(request: pytest.FixtureRequest, lay_over: Callable[[str, str], Laid]) -> Laid:
+    """The same, and one laid over a project of variant 1."""
+    return lay_over(*request.param)
+
+
 @pytest.fixture(
     params=[(variant, pattern) for variant in VARIANTS for pattern in FILES], ids="-".join
 )
-def laid(request: pytest.FixtureRequest, lay_over: Callable[[str, str], Laid]) -> Laid:
+def laid_in_both(request: pytest.FixtureRequest, lay_over: Callable[[str, str], Laid]) -> Laid:
     """Each pattern, laid over a project of each variant."""
     return lay_over(*request.param)
 
@@ -285,12 +302,15 @@ def prefect_3(
     """The address of a Prefect 3 server, quicker than a temporary one in each run; its folder."""
     lender, folder = installed(*existing("3")), tmp_path_factory.mktemp("prefect")
     port = str(free_port())
-    changes = {**own_environment(folder), "PREFECT_HOME": str(folder / "prefect")}
-    merged = {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
+    own = own_environment(folder) | {"PREFECT_HOME": str(folder / "prefect")}
     command = [lender.path / ".venv/bin/prefect", "server", "start", "--host", "127.0.0.1"]
     with (folder / "log").open("w+") as log:
         server = subprocess.Popen(
-            [*command, "--port", port], env=merged, cwd=folder, stdout=log, stderr=log
+            [*command, "--port", port],
+            env=full_environment(own),
+            cwd=folder,
+            stdout=log,
+            stderr=log,
         )
         try:
             url = f"http://127.0.0.1:{port}/api"
@@ -319,7 +339,8 @@ def api(request: pytest.FixtureRequest) -> Callable[[str], dict[str, str]]:
 # All of them.
 
 
-def test_the_projects_tests_pass(laid: Laid):
+def test_the_projects_tests_pass(laid_in_1_too: Laid):
+    laid = laid_in_1_too
     # What reads no file of the team's own is run for one pattern, and what knows no Prefect once.
     is_first = (laid.pattern, laid.variant) == ("euros", "3")
     left_out = () if is_first else OF_EVALUATION
@@ -328,8 +349,9 @@ def test_the_projects_tests_pass(laid: Laid):
     assert not re.search("skipped|failed", result.stdout)
 
 
-def test_lint_format_types_and_imports_are_clean(laid: Laid):
+def test_lint_format_types_and_imports_are_clean(laid_in_1_too: Laid):
     """As `make lint`; the tools themselves are in the lender's environment."""
+    laid = laid_in_1_too
     python, tools = laid.project.python, laid.lender.path / ".venv/bin"
     for command in (
         (tools / "ruff", "check", "."),
@@ -430,7 +452,8 @@ def test_backfill_makes_the_same_trial(laid: Laid, tmp_path: Path):
     assert not OF_TICKETS.search(result.stdout + result.stderr)
 
 
-def test_the_flow_makes_the_same_trial(laid: Laid, api):
+def test_the_flow_makes_the_same_trial(laid_in_both: Laid, api):
+    laid = laid_in_both
     expected, _ = laid.evaluated
     found, log = laid.ask(FLOW[laid.variant], laid.parameters, **api(laid.variant))
     trial = found["trial"]
@@ -545,12 +568,8 @@ print(json.dumps(state.result[flow.get_tasks(name="get_trial_summary")[0]].resul
 """
 
 
-@pytest.fixture
-def trained(lay_over: Callable[[str, str], Laid], variant: str) -> Laid:
-    return lay_over(variant, "euros")
-
-
-def test_a_file_of_a_trained_model_goes_into_git(trained: Laid):
+def test_a_file_of_a_trained_model_goes_into_git(lay_over):
+    trained = lay_over("3", "euros")
     assert (trained.project.source / "model.joblib").stat().st_size > 900_000
     for command in ("git init -q", "git add -A", "pre-commit run check-added-large-files"):
         result = trained.run(*command.split())
@@ -587,8 +606,8 @@ def test_a_trained_model_runs_from_the_pickled_flow(lay_over, tmp_path: Path):
     assert trial["data"] == trained.evaluated[0]["data"]
 
 
-def test_a_challenger_is_compared_on_the_same_rows(lay_over, variant: str):
-    laid = lay_over(variant, "churn")
+def test_a_challenger_is_compared_on_the_same_rows(lay_over):
+    laid = lay_over("3", "churn")
     trial, log = laid.evaluated
     kept = laid.command("history", "--json").stdout.splitlines()
     (other,) = (
@@ -608,8 +627,8 @@ def test_a_challenger_is_compared_on_the_same_rows(lay_over, variant: str):
     assert trial["id"][:8] not in shown
 
 
-def test_forecasts_are_evaluated_once_their_outcome_is_known(lay_over, variant: str):
-    trial, _ = lay_over(variant, "forecast").evaluated
+def test_forecasts_are_evaluated_once_their_outcome_is_known(lay_over):
+    trial, _ = lay_over("3", "forecast").evaluated
     start, end, created = map(
         datetime.fromisoformat, [*trial["window"].values(), trial["created_at"]]
     )
@@ -635,8 +654,8 @@ print(json.dumps([*sizes, len(batch)]))
 """
 
 
-def test_a_database_keeps_to_the_window_and_the_batch_is_drawn(lay_over, variant: str):
-    laid = lay_over(variant, "orders_sql")
+def test_a_database_keeps_to_the_window_and_the_batch_is_drawn(lay_over):
+    laid = lay_over("3", "orders_sql")
     (size, drawn), _ = laid.ask(DRAWN, laid.parameters)
     everything, _ = laid.ask(DRAWN, "{}")
     assert size == laid.evaluated[0]["data"]["num_obs"] < everything[0]

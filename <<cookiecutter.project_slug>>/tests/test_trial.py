@@ -346,7 +346,7 @@ def test_trials_of_other_versions_are_read():
         {"data": {"num_obs": 1, "metrics": {}, "target": {"mean": float("inf")}}},
         {"data": {"num_obs": 1, "target": {}}},
         {"id": 1},
-        {"id": "\ud800"},
+        {"created_at": 20260101},
         {"window": {"from": 1}},
         {"created_at": None},
         {"window": {"from": "March"}},

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from commands import Prefork
-from projects import Project
+from projects import Project, full_environment
 
 
 @dataclass
@@ -62,8 +62,7 @@ class Prefect:
         limit: int = 120,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of a project, with Prefect imported before, one at a time."""
-        merged = {**os.environ, **self.environment, **(env or {})}
-        there = {name: value for name, value in merged.items() if value is not None}
+        there = full_environment(self.environment, env or {})
         project = project or self.project
         return self.prefork.run(command, there, cwd or project.path, project, limit=limit)
 

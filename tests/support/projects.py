@@ -73,17 +73,24 @@ def run(
     cwd: Path | None = None,
     limit: int = 120,
 ) -> subprocess.CompletedProcess[str]:
-    merged = {**os.environ, **(env or {})}
     return subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env={name: value for name, value in merged.items() if value is not None},
+        env=full_environment(env or {}),
         capture_output=True,
         text=True,
         timeout=limit,
         stdin=subprocess.DEVNULL,
         check=False,
     )
+
+
+def full_environment(*changes: Mapping[str, str | None]) -> dict[str, str]:
+    """This process's environment with changes, one after the other; None unsets a variable."""
+    merged: dict[str, str | None] = {**os.environ}
+    for each in changes:
+        merged |= each
+    return {name: value for name, value in merged.items() if value is not None}
 
 
 def bake(folder: Path, **answers: str) -> Project:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import Any
 
 import requests
 from commands import Prefork
-from projects import Project, bake, lend_environment, run, uv
+from projects import Project, bake, full_environment, lend_environment, run, uv
 from servers.loopback import StandIn
 from servers.prefect_1 import PrefectAPI
 from servers.saturn_1 import IMAGE, LABELS, SaturnAPI
@@ -60,8 +59,7 @@ class Site:
 
     def environment(self, **env: str | None) -> dict[str, str]:
         """The whole environment of a command."""
-        merged = {**os.environ, **self.env, **env}
-        return {name: value for name, value in merged.items() if value is not None}
+        return full_environment(self.env, env)
 
     def command(
         self, *arguments: str, limit: int = 90, **env: str | None

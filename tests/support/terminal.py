@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from projects import full_environment
+
 # Makes the terminal the command's own, so that Ctrl-C reaches it and `getpass` finds it. NOFLSH, as
 # Ctrl-C may otherwise discard what the command says about it.
 ADOPT = """
@@ -41,7 +43,6 @@ class Terminal:
         cwd: Path | None = None,
         limit: float = 60,
     ) -> None:
-        changed = {**os.environ, **(env or {})}
         self._deadline = time.monotonic() + limit
         self._bytes = b""
         self._seen = 0
@@ -49,7 +50,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-c", ADOPT, *map(str, command)],
             cwd=cwd,
-            env={name: value for name, value in changed.items() if value is not None},
+            env=full_environment(env or {}),
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

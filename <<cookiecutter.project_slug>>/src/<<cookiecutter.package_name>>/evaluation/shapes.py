@@ -7,6 +7,7 @@ ending a later command. These are functions as they are called for each of thous
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from math import isfinite
 from typing import Any
 
@@ -29,6 +30,14 @@ def _numbers(value: object) -> bool:
 
 def _numbers_by_name(value: object) -> bool:
     return isinstance(value, dict) and _are_numbers(value.values())
+
+
+def _count(value: object) -> bool:
+    return type(value) is int
+
+
+def _time(value: object) -> bool:
+    return value is None or (isinstance(value, str) and bool(datetime.fromisoformat(value)))
 
 
 def _text(value: object) -> bool:
@@ -67,6 +76,14 @@ _unit = _optional(_named("symbol", "per", symbol=_text, per=_number))
 _compared = _each(_named(value=_number, interval=_interval))
 _bins = _optional(_each(_numbers))
 SHAPES: Mapping[str, Check] = {
+    "id": _text,
+    "created_at": _time,
+    "num_obs": _count,
+    "metrics": _numbers_by_name,
+    "target": _numbers_by_name,
+    "flow": _text,
+    "model": _text,
+    "window": _each(_time),
     "groups": _number,
     "scoring": _named(metrics=_optional(_each(_named(unit=_unit, best=_number))), unit=_unit),
     "intervals": _each(_interval),

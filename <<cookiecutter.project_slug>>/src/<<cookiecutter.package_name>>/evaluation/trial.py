@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime
 from typing import Any
 
 from .gate import WORSE
@@ -89,19 +87,17 @@ class Trial:
         """
         other = dict(content)
         data = other.pop("data")
-        known = {name: other.pop(name) for name in _BESIDE_DATA if name in other}
-        known = {name: value for name, value in known.items() if value is not None}
+        parts = {name: other.pop(name) for name in _BESIDE_DATA if name in other}
+        parts = {name: value for name, value in parts.items() if value is not None}
+        parts |= {"target": {}, **{name: data[name] for name in _IN_DATA if name in data}}
         for name, is_right in SHAPES.items():
-            if name in known and not is_right(known[name]):
+            if name in parts and not is_right(parts[name]):
                 raise ValueError(f"{name} does not look as it should")
-        measured = {"num_obs": data["num_obs"], "metrics": data["metrics"]}
-        trial = cls(**known, **measured, target=data.get("target", {}), other=other)
-        trial._check_types()
-        return trial
+        return cls(**parts, other=other)
 
     def to_json(self) -> dict[str, Any]:
         """Convert to strict JSON, with `id` and `data` as in the original."""
-        data = {"num_obs": self.num_obs, "metrics": self.metrics, "target": self.target}
+        data = {name: getattr(self, name) for name in _IN_DATA}
         beside = {name: getattr(self, name) for name in _BESIDE_DATA if name != "id"}
         return {"id": self.id, "data": data, **beside, **self.other}
 
@@ -262,21 +258,6 @@ class Trial:
             return f"{value:,}"
         return show_number(value, unit) if isinstance(value, (int, float)) else str(value)
 
-    def _check_types(self) -> None:
-        ends = [text for text in (self.window or {}).values() if text is not None]
-        list(map(datetime.fromisoformat, ends))
-        optional = [self.flow, self.model, *ends]
-        texts = [self.id, self.created_at, *(text for text in optional if text is not None)]
-        numbers = [*self.metrics.values(), *self.target.values()]
-        if type(self.num_obs) is not int:
-            raise TypeError("num_obs is not a whole number")
-        "".join(texts).encode()  # TypeError for what is not text; or it could not be shown
-        if not all(type(number) in (int, float, type(None)) for number in numbers):
-            raise TypeError("a metric is not a number")
-        # OverflowError for an integer that no float can hold.
-        if not all(math.isfinite(number) for number in numbers if number is not None):
-            raise ValueError("a metric is not finite")
 
-
-_ELSEWHERE = ("num_obs", "metrics", "target", "other")  # in `data`, or as it was read
-_BESIDE_DATA = [each.name for each in fields(Trial) if each.name not in _ELSEWHERE]
+_IN_DATA = ("num_obs", "metrics", "target")
+_BESIDE_DATA = [each.name for each in fields(Trial) if each.name not in (*_IN_DATA, "other")]
