@@ -226,8 +226,7 @@ def test_the_steps_pass_on_what_a_step_returns(monkeypatch):
         return nodes[-1]
 
     last = pipeline.evaluate_batch("batch", "selection", "flow", step)  # type: ignore[arg-type]
-    actuals, preds, trial_id, history, mae, worst, first, *rest, second = nodes
-    others, difference = rest[:2]
+    actuals, preds, others, trial_id, history, mae, worst, first, difference, *_, second = nodes
     assert last == [first, second]
     assert actuals.arguments == preds.arguments == others.arguments == ("batch",)
     assert mae.arguments == (actuals, preds, "MAE", "batch", SCORING)

@@ -30,17 +30,21 @@ def timed(name, work):
 def main():
     pipeline = load("pipeline")
     selection = load("evaluation.selection").make_selection(log, batch_size=None)
-    more = {}
+    computed = None
     with ExitStack() as stack:
         if how == "dask":
             runner = load("orchestration.runner")
             client = timed("start", lambda: stack.enter_context(runner.open_cluster()))
-            more["computed"] = timed("rows", lambda: runner.compute(client, selection))
+            computed = timed("rows", lambda: runner.compute(client, selection))
     if how == "dask":
-        batch = timed("draw", lambda: pipeline.draw_batch(selection, more["computed"]))
+        batch = [timed("draw", lambda: pipeline.draw_batch(selection, computed))]
     else:
-        batch = timed("rows", lambda: pipeline.get_ticket_data_batch(selection))
-    trial, *_ = timed("trial", lambda: pipeline.evaluate_batch(batch, selection, "bench", **more))
+        batch = [timed("rows", lambda: pipeline.get_ticket_data_batch(selection))]
+
+    def evaluate():  # as in run_trial, nobody else holds the rows
+        return pipeline.evaluate_batch(batch.pop(), selection, "bench", computed=computed)
+
+    trial, *_ = timed("trial", evaluate)
     found = {"seconds": seconds, "memory": memory, "metrics": trial.metrics}
     print(json.dumps({**found, "rows": trial.num_obs}))
 

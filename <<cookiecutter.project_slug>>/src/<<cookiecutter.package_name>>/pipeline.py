@@ -17,7 +17,7 @@ from . import data, model
 from .data import get_target
 from .data import get_ticket_data_batch as get_rows
 from .errors import InputError
-from .evaluation.blocks import Block, Computed, pack_block
+from .evaluation.blocks import Block, Computed, narrow_rows, pack_block
 from .evaluation.scores import compare_models, evaluate_model
 from .evaluation.scoring import check_models
 from .evaluation.selection import Selection
@@ -37,6 +37,7 @@ check_models(MODEL_NAME, predict, CHALLENGERS)
 BLOCKS: Callable[[Selection], list[Callable[[], pd.DataFrame]]] | None
 BLOCKS = getattr(data, "blocks", None)
 CLOSED_AT: str = getattr(data, "CLOSED_AT", "closed_at")
+MANY = 1_000_000  # rows, of which a trial does not hold more than it needs
 LAST = 200  # trials, of all models, that a new one may be compared with
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def evaluate_batch(
     """Evaluate the model, and its challengers, on a batch.
 
     Args:
-        batch: Rows from `get_ticket_data_batch`; at least one.
+        batch: Rows from `get_ticket_data_batch`; for steps that are plain calls there may be none.
         selection: What was asked for.
         flow_name: The flow's name. Only trials of one flow are compared.
         step: Runs each step.
@@ -150,8 +151,12 @@ def evaluate_batch(
         computed: What was computed of all rows before, if it was; the batch was drawn from it.
 
     Returns:
-        The trial of the model, then those of its challengers. They are not kept yet.
+        The trial of the model, then those of its challengers. They are not kept yet. None of no
+        rows.
     """
+    if step is call and batch.empty:
+        log.info("no rows closed %s: nothing to evaluate", selection.period)
+        return []
 
     def compute(function: Callable[..., Any], name: str) -> Any:  # noqa: ANN401  of a step
         if computed is None:
@@ -169,11 +174,13 @@ def evaluate_batch(
         return step(get_trial_summary, trial_id, actuals, preds, batch, metrics, SCORING, *what)
 
     actuals, preds = compute(get_target, "get_target"), compute(predict, "predict")
+    others = {name: compute(each, f"predict-{name}") for name, each in CHALLENGERS.items()}
+    if step is call and len(batch) > MANY:
+        batch = narrow_rows(batch, SCORING)  # the caller need not have kept the whole
     trials = [evaluate(MODEL_NAME, preds)]
-    for name, function in CHALLENGERS.items():
-        others = compute(function, f"predict-{name}")
-        difference = step(compare_models, actuals, preds, others, batch, SCORING)
-        trials.append(evaluate(name, others, difference, trials[0]))
+    for name, other in others.items():
+        difference = step(compare_models, actuals, preds, other, batch, SCORING)
+        trials.append(evaluate(name, other, difference, trials[0]))
     return trials
 
 
@@ -191,17 +198,13 @@ def run_trial(selection: Selection) -> Trial | None:
     """
     settings = load_settings()
     check_place(settings.trials)
-    batch = get_ticket_data_batch(selection)
-    if batch.empty:
-        log.info("no rows closed %s: nothing to evaluate", selection.period)
-        return None
-    trials = evaluate_batch(batch, selection, settings.flow_name)
+    trials = evaluate_batch(get_ticket_data_batch(selection), selection, settings.flow_name)
     for trial in trials:
         kept = write_trial_summary(trial, settings.trials)
         log.info("trial %s: %s", trial.id, f"kept in {kept}" if kept else "not kept")
         for sentence in trial.sentences:
             log.info("%s", sentence)
-    return trials[0]
+    return trials[0] if trials else None
 
 
 def _check_rows(function: str, rows: object) -> pd.DataFrame:

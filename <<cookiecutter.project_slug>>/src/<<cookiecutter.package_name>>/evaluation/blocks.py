@@ -5,12 +5,15 @@ Values that repeat come back as small numbers, so that a row takes some 20 bytes
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ..errors import InputError
 from .checks import MAX_COLUMNS
@@ -18,7 +21,7 @@ from .pairs import Array, as_array, check_index, number, order_classes
 from .scoring import Scoring
 from .selection import Selection, as_utc
 
-Packed = tuple[Array | None, Array]  # a number for each row and what it stands for; or the values
+Packed = tuple[Array | None, Any]  # a number for each row and what it stands for; or the values
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,9 @@ def pack_block(
         if name == closed_at and selection.window:
             columns[name] = _pack(as_utc(column).to_numpy())
         elif name in kept:
-            codes, known = number(column)
-            columns[name] = codes, np.asarray(known, dtype=object)
+            columns[name] = _number_all(column)
         elif name == closed_at or place < MAX_COLUMNS:
-            columns[name] = -column.isna().to_numpy().astype(np.int8), np.array([""], dtype=object)
+            columns[name] = _presence(column)
     values = {}
     for name, each in found.items():
         check_index(found["get_target"], each)
@@ -104,6 +106,35 @@ def pack_block(
         values[name] = [_pack(part) for part in (array.T if array.ndim > 1 else [array])]
     group = None if scoring.group in scoring.segments else scoring.group
     return Block(rows.attrs.get("source"), columns, values, group)
+
+
+def narrow_rows(rows: pd.DataFrame, scoring: Scoring) -> pd.DataFrame:
+    """Keep what a trial needs of rows once their predictions are there.
+
+    Args:
+        rows: Shape (n, any).
+        scoring: What is measured.
+
+    Returns:
+        The same rows and columns; where only the presence of a value counts, nothing else is kept.
+    """
+    if not rows.columns.is_unique:
+        return rows
+    kept = {scoring.group, *scoring.segments}
+    columns = {
+        name: column if name in kept else _as_categorical(*_presence(column))
+        for name, column in rows.items()
+    }
+    frame = pd.DataFrame(columns, rows.index, copy=False)
+    frame.attrs = rows.attrs
+    return frame
+
+
+def release_memory() -> None:
+    """Give back to the system what Arrow and the C library keep for later use."""
+    pa.default_memory_pool().release_unused()
+    with suppress(OSError, AttributeError):  # it is the GNU C library that can do so
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def join_blocks(blocks: Sequence[Block]) -> Computed:
@@ -127,7 +158,8 @@ def join_blocks(blocks: Sequence[Block]) -> Computed:
     for name in [*first.values]:
         parts = zip(*(each.values.pop(name) for each in blocks), strict=True)
         values[name] = [_join(columns) for columns in parts]
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows, copy=False)
+    release_memory()
     if first.source is not None:
         frame.attrs["source"] = first.source
     return Computed(frame, values)
@@ -135,10 +167,24 @@ def join_blocks(blocks: Sequence[Block]) -> Computed:
 
 def _pack(values: Array) -> Packed:
     """The values as small numbers, if that takes less; a missing value is -1."""
-    codes, known = number(values)
+    codes, known = _number_all(values)
     if values.dtype != object and len(known) > len(values) / 2:
         return None, values
     return codes, known
+
+
+def _presence(column: pd.Series[Any]) -> Packed:
+    """0 where there is a value, which is not kept; -1 where there is none."""
+    return -column.isna().to_numpy().astype(np.int8), pd.Index([""])
+
+
+def _number_all(values: Any) -> tuple[Array, pd.Index[Any]]:  # noqa: ANN401
+    """A number for each value, and the values in an index: there texts take little memory."""
+    codes, known = number(values)
+    index = pd.Index(known)
+    if isinstance(index.dtype, pd.CategoricalDtype):
+        index = index.astype(index.dtype.categories.dtype)
+    return codes, index
 
 
 def _join(parts: Sequence[Packed], with_values: bool = True) -> pd.Categorical | Array:
@@ -151,7 +197,8 @@ def _join(parts: Sequence[Packed], with_values: bool = True) -> pd.Categorical |
             ]
         )
     ends = np.cumsum([len(values) for _, values in parts])[:-1]
-    new, known = number(np.concatenate([values for _, values in parts]))
+    first, *others = (values for _, values in parts)
+    new, known = number(first.append(others))
     own = [np.append(each, new.dtype.type(-1)) for each in np.split(new, ends)]
     codes = [numbers[each] for numbers, (each, _) in zip(own, parts, strict=True)]
     # A log's tickets, for example, may have millions of names, which no trial needs.
@@ -159,5 +206,7 @@ def _join(parts: Sequence[Packed], with_values: bool = True) -> pd.Categorical |
 
 
 def _as_categorical(codes: Any, values: Any) -> pd.Categorical:  # noqa: ANN401  arrays
+    if not codes.any():  # one value, which need not be held for each row
+        codes = np.broadcast_to(codes.dtype.type(0), codes.shape)
     found: pd.Categorical = pd.Categorical.from_codes(codes, values)
     return found

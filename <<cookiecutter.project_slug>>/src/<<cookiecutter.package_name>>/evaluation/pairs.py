@@ -75,6 +75,7 @@ def pair(
         raise InputError(f"{problem}; fix {FILES[function]}, or choose another window")
     counts = int((~has_target).sum()), int((has_target & ~has_prediction).sum())
     if known.all():
+        known = np.broadcast_to(np.True_, known.shape)  # takes no memory for each row
         rows, actual, predicted = input_df, actual.view(), predicted.view()
     else:
         rows, actual, predicted = input_df[known], actual[known], predicted[known]

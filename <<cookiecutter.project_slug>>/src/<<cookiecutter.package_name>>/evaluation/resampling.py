@@ -40,15 +40,17 @@ class Rows:
         codes = np.arange(size) if groups is None else groups
         if codes.min() < 0:
             codes = np.where(codes < 0, int(codes.max()) + 1 + np.arange(size), codes)
-        is_used = np.bincount(codes) > 0
+        is_used = sums_by(codes, int(codes.max()) + 1) > 0
         self.count = int(is_used.sum())
-        self._group = shrink(np.cumsum(is_used) - 1, self.count)[codes]
+        self._group = codes
+        if not is_used.all():
+            self._group = shrink(np.cumsum(is_used) - 1, self.count)[codes]
         self._seed = seed
         order = np.random.default_rng(seed).permutation(self.count)
         self.parts = min(PARTS, self.count)
-        self.part = shrink(order % self.parts, self.parts)[self._group]
+        self.part = (order % self.parts).astype(np.uint8)[self._group]
         self._bundles = min(MAX_BUNDLES, self.count)
-        self._bundle = shrink(order % self._bundles, self._bundles)[self._group]
+        self._bundle = (order % self._bundles).astype(np.uint8)[self._group]
 
     def sums(self, values: Array) -> Array:
         """The sum of values in each group."""

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ..errors import InputError, UnavailableError, explain, redact_url
+from ..evaluation.blocks import release_memory
 from .cache import cache_path, keep_cached, known_cached, load_cached
 from .fetch import (
     URL,
@@ -248,15 +249,20 @@ def _read_file(source: str, about: About) -> pd.DataFrame:
 
 def _to_frame(columns: dict[str, pa.ChunkedArray], about: About) -> pd.DataFrame:
     """Make a frame of columns, which are taken from the dictionary: each is held once."""
-    frame = pd.DataFrame({name: _to_pandas(columns.pop(name)) for name in COLUMNS}, copy=False)
+    made = {}
+    for name in COLUMNS:
+        release_memory()  # Arrow keeps what it has used for itself
+        made[name] = _to_pandas(columns.pop(name))
+    release_memory()
+    frame = pd.DataFrame(made, copy=False)
     frame.attrs["source"] = {key: about[key] or None for key in ("data", "sha256", "name")}
-    pa.default_memory_pool().release_unused()  # else Arrow keeps as much again for itself
     return frame
 
 
 def _to_pandas(column: pa.ChunkedArray) -> Any:  # noqa: ANN401  pandas'
     if column.type != TEXT:
-        return column.to_pandas()
+        parts = [each.to_numpy() for each in column.chunks]
+        return np.concatenate([np.empty(0, "datetime64[ms]"), *parts])  # not in Arrow's memory
     names = column.chunk(0).dictionary.to_pandas()
     codes = pa.chunked_array([each.indices for each in column.chunks]).fill_null(-1)
     smallest = np.min_scalar_type(-len(names) - 1)

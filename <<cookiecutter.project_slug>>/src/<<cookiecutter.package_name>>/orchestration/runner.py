@@ -16,11 +16,7 @@ import operator
 import os
 import sys
 import warnings
-<% if cookiecutter.prefect_version == "3" %>
-from collections.abc import Callable, Iterator, Mapping
-<% else %>
-from collections.abc import Iterator, Mapping
-<% endif %>
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +42,7 @@ from . import saturn
 <% endif %>
 
 if TYPE_CHECKING:
+    import pandas as pd
     from distributed import Client
 <% if cookiecutter.prefect_version == "3" %>
     from prefect import Task
@@ -57,6 +54,9 @@ SECONDS_FOR_A_WORKER = 120
 LOCAL_WORKERS = 2
 # So many parts of a version must be the same. Another Python cannot run what is sent to it.
 PARTS = {"python": 2, "pandas": 1, "numpy": 1, "cloudpickle": 1, "dask": 1, "distributed": 1}
+# Dask's own setting lets the C library ask the system for each block of memory anew, which takes
+# half as long again. This is what it does without any setting, after a while.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": 32 * 2**20, "MALLOC_TRIM_THRESHOLD_": 64 * 2**20}
 PACKAGE = str(__package__).partition(".")[0]
 log = logging.getLogger(__name__)
 
@@ -164,18 +164,16 @@ def compute(client: Client, selection: Selection) -> Computed:
     cloudpickle = importlib.import_module("cloudpickle")
     blocks = get_blocks(selection)
     log.info("computing %d blocks on %s", len(blocks), client.scheduler_info()["address"])
-    # All that they need is sent once, and kept by each worker.
-    work = [functools.partial(compute_part, each, selection) for each in blocks]
+    # All that they need is sent once to each worker, which keeps it.
     try:
-        sent = cloudpickle.dumps(work)
+        sent = cloudpickle.dumps(functools.partial(_compute_nth, blocks, selection))
     except Exception as error:  # what cannot be pickled raises errors of any kind
         problem = f"what they hold cannot be sent to a cluster ({describe(error)})"
         hint = "create such objects inside a function"
         raise InputError(f"data.py or model.py: {problem}; {hint}") from None
     loaded = client.submit(cloudpickle.loads, sent, pure=False)
     numbers = range(len(blocks))
-    parts = client.map(operator.getitem, [loaded] * len(blocks), numbers, pure=False)
-    found = client.map(operator.call, parts, pure=False)
+    found = client.map(operator.call, [loaded] * len(blocks), numbers, pure=False)
     try:
         computed: list[Block | None] = client.gather(found)  # type: ignore[no-untyped-call]
     except distributed.KilledWorker:
@@ -187,6 +185,12 @@ def compute(client: Client, selection: Selection) -> Computed:
         hint = "install requirements.txt there; what functools.cache decorates is not sent at all"
         raise InputError(f"dask-task: {problem}; {hint}") from None
     return join_blocks([each for each in computed if each is not None])
+
+
+def _compute_nth(
+    blocks: Sequence[Callable[[], pd.DataFrame]], selection: Selection, number: int
+) -> Block | None:
+    return compute_part(blocks[number], selection)
 
 
 <% if cookiecutter.prefect_version == "3" %>
@@ -296,7 +300,10 @@ def _create_cluster(
 <% endif %>
         workers = settings.dask_workers or LOCAL_WORKERS
         options = {"n_workers": workers, "dashboard_address": "127.0.0.1:0"}
-        local = distributed.LocalCluster(threads_per_worker=1, **options)
+        dask_config = importlib.import_module("dask").config
+        before_start = "distributed.nanny.pre-spawn-environ"
+        with dask_config.set({f"{before_start}.{name}": MALLOC[name] for name in MALLOC}):
+            local = distributed.LocalCluster(threads_per_worker=1, **options)
         return stack.enter_context(local), "this machine"
     url = os.environ.get("SATURN_BASE_URL") or os.environ["BASE_URL"]
     os.environ["SATURN_BASE_URL"] = url  # dask-saturn's name for it
