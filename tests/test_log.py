@@ -236,7 +236,7 @@ WRITE = """
 import json, sys
 import pandas as pd, pyarrow as pa, pyarrow.parquet as pq
 path, columns, times, group, then = sys.argv[1:]
-rows = json.load(sys.stdin)
+rows = json.load(open(path))
 table = pa.table({name: pa.array([row[i] for row in rows], "string")
                   for i, name in enumerate(json.loads(columns))})
 for index in (1, 2) if eval(times) else ():
@@ -256,9 +256,9 @@ def write_parquet(
     group: int = 100_000,
     then: str = "",
 ) -> None:
-    process = commands.python(WRITE, str(path), json.dumps(COLUMNS), times, str(group), then)
-    _, err = process.communicate(json.dumps(rows), timeout=60)
-    assert process.returncode == 0, err
+    path.write_text(json.dumps(rows))
+    result = commands.code(WRITE, path, json.dumps(COLUMNS), times, str(group), then)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize(
@@ -415,10 +415,9 @@ print(len(blocks), len(joined), max(map(len, blocks)))
 
 def compare(commands: Commands, source: Path | str, **env: str) -> list[int]:
     """How many blocks, and rows, there are; and how many bytes the largest pickle has."""
-    process = commands.python(COMPARE, str(source), **env)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    return [int(number) for number in out.split()]
+    result = commands.code(COMPARE, str(source), **env)
+    assert result.returncode == 0, result.stderr
+    return [int(number) for number in result.stdout.split()]
 
 
 def quoted(rows: list[list[str]], form: str) -> bytes:
@@ -487,11 +486,11 @@ with exit_on_input_error():
     assert len(blocks) > 5
     frames = [block() for block in blocks]
 """
-    process = commands.python(read, str(tmp_path / "log.csv"))
-    _, err = process.communicate(timeout=60)
+    result = commands.code(read, tmp_path / "log.csv")
+    err = result.stderr
     line = place + 2 + (place > 2)
     words = f"{tmp_path}/log.csv: line {line}: closed_at is '30/2/2017 10:00'"
-    assert (process.returncode, words in err, len(err.splitlines())) == (2, True, 1), err
+    assert (result.returncode, words in err, len(err.splitlines())) == (2, True, 1), err
 
 
 def test_a_file_that_became_shorter_is_refused(commands, tmp_path):
@@ -507,6 +506,6 @@ with exit_on_input_error():
     os.truncate(sys.argv[1], 300_000)
     frames = [block() for block in blocks]
 """
-    process = commands.python(read, str(path))
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, "became shorter while it was read" in err) == (2, True), err
+    result = commands.code(read, path)
+    assert result.returncode == 2, result.stderr
+    assert "became shorter while it was read" in result.stderr

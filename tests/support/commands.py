@@ -129,6 +129,13 @@ class Commands:
     def evaluate(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         return self.run("evaluate", *arguments, **options)
 
+    def code(
+        self, code: str, *arguments: str | Path, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python code that may import the package, which it names PACKAGE."""
+        code = code.replace("PACKAGE", self.project.package)
+        return self._prefork.run(arguments, self.environment(**env), code=code)
+
     def start(self, *arguments: str | Path, **env: str) -> subprocess.Popen[str]:
         """Start a command as a real process of its own."""
         command = [str(part) for part in (self.project.command, *arguments)]
@@ -141,7 +148,7 @@ class Commands:
         )
 
     def python(self, code: str, *arguments: str, **env: str) -> subprocess.Popen[str]:
-        """Start Python code that may import the package, which it names PACKAGE."""
+        """Start such code as a real process of its own."""
         return subprocess.Popen(
             [self.project.python, "-c", code.replace("PACKAGE", self.project.package), *arguments],
             env=self.environment(**env),
