@@ -254,7 +254,7 @@ def test_a_secret_in_the_env_file_is_for_the_address_there(
     project = another(project_slug="filed")
     (project.path / ".env").write_text(f"PREFECT_API_URL=http://here/api\n{name}=k\n")
     environment = {**prefect.environment, "HOME": str(tmp_path), "PREFECT_API_URL": address}
-    result = project.run(project.python, "-c", SHOW_CONNECTION, env=environment)
+    result = prefect.run(project=project, code=SHOW_CONNECTION, env=environment)
     assert result.stdout == f"{address} {kept}\n", result.stderr
 
 
@@ -516,5 +516,5 @@ def test_an_exported_key_does_not_go_to_the_address_in_the_env_file(
     environment = {**prefect.environment, "HOME": str(tmp_path), "PREFECT_API_KEY": "k"}
     if exported:
         environment["PREFECT_API_URL"] = address
-    result = project.run(project.python, "-c", SHOW_CONNECTION, env=environment)
+    result = prefect.run(project=project, code=SHOW_CONNECTION, env=environment)
     assert result.stdout == f"{address} {kept}\n", result.stderr

@@ -224,6 +224,8 @@ def test_a_cluster_of_saturns_is_asked_for_and_given_back(driver, cluster, singl
     assert run(driver, "dask-task", env=back) == single
 
 
+# What opens a cluster is the same in both variants.
+@pytest.mark.parametrize("variant", ["1"], indirect=True, scope="module")
 def test_a_cluster_of_another_python_or_without_workers_is_refused(
     variant, driver, cluster, installed, place
 ):

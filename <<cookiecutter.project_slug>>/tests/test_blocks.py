@@ -111,6 +111,18 @@ def test_a_trial_of_blocks_is_that_of_the_whole(rows, monkeypatch, asked, closed
     assert evaluate(selection, batch, found) == evaluate(selection, whole)
 
 
+@pytest.mark.usefixtures("kind", "trials")
+def test_of_many_rows_a_trial_needs_no_more_than_it_keeps(rows, monkeypatch):
+    selection = make_selection(None, batch_size=60, seed=2)
+    batch = selection.draw(rows, closed_at="closed_at")
+    expected, columns = evaluate(selection, batch), list(batch)
+    monkeypatch.setattr(pipeline, "MANY", 0)
+    assert evaluate(selection, batch) == expected
+    assert list(batch) == columns
+    twice = pd.concat([batch, batch[["note"]]], axis=1)  # no column can be told from the other
+    assert evaluate(selection, twice)[0]["data"] == expected[0]["data"]
+
+
 @pytest.mark.parametrize(
     ("predict", "problem"),
     [

@@ -59,12 +59,14 @@ class Prefect:
         project: Project | None = None,
         env: Mapping[str, str | None] | None = None,
         cwd: Path | None = None,
+        code: str = "",
         limit: int = 120,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command of a project, with Prefect imported before, one at a time."""
+        """Run a command of a project, or Python code in its place, with Prefect imported before."""
         there = full_environment(self.environment, env or {})
         project = project or self.project
-        return self.prefork.run(command, there, cwd or project.path, project, limit=limit)
+        where = {"cwd": cwd or project.path, "project": project}
+        return self.prefork.run(command, there, code=code, limit=limit, **where)
 
     def home_of(self, project: Project) -> Path:
         """The project's Prefect home."""
@@ -105,15 +107,12 @@ def background(
     command: tuple[str | Path, ...] = (),
 ) -> Iterator[subprocess.Popen]:
     """Run one of the project's long-lived commands; end it, and what it started."""
-    merged = {
-        name: value for name, value in {**os.environ, **environment}.items() if value is not None
-    }
     with log.open("w") as output:
         process = subprocess.Popen(
             [*(command or (project.command,)), *arguments],
             stdout=output,
             stderr=output,
-            env=merged,
+            env=full_environment(environment),
             cwd=project.path,
             start_new_session=True,
         )
