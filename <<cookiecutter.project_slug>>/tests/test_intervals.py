@@ -258,6 +258,8 @@ ODD = {
     "all wrong": (HITS, CLASSES, CLASSES[::-1], CLASSES),
     "one row": (MAE, SHARES[:1], SHARES[:1] + 1, SHARES[:1] + 2),
     "R2 of one row": (R2, SHARES[:1], SHARES[:1] + 1, SHARES[:1] + 2),
+    "R2 of classes": (R2, CLASSES, CLASSES[::-1], CLASSES),
+    "MedAE of classes": (MEDAE, CLASSES, CLASSES[::-1], CLASSES),
     "R2 of a constant": (R2, np.ones(40), SHARES, np.ones(40)),
     "nine rows": (MAE, SHARES[:9], SHARES[:9] * 2, SHARES[:9] * 3),
     "more than half perfect": (MEDAE, SHARES, np.where(SHARES < 0.6, SHARES, 1), SHARES + 1),

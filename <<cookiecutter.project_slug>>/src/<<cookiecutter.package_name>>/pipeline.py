@@ -151,8 +151,8 @@ def evaluate_batch(
         computed: What was computed of all rows before, if it was; the batch was drawn from it.
 
     Returns:
-        The trial of the model, then those of its challengers. They are not kept yet. None of no
-        rows.
+        The trial of the model, then those of its challengers; no trial if there are no rows. They
+        are not kept yet.
     """
     if step is call and batch.empty:
         log.info("no rows closed %s: nothing to evaluate", selection.period)

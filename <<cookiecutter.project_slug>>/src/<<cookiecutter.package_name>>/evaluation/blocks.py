@@ -133,7 +133,7 @@ def narrow_rows(rows: pd.DataFrame, scoring: Scoring) -> pd.DataFrame:
 def release_memory() -> None:
     """Give back to the system what Arrow and the C library keep for later use."""
     pa.default_memory_pool().release_unused()
-    with suppress(OSError, AttributeError):  # it is the GNU C library that can do so
+    with suppress(OSError, AttributeError, TypeError):  # only the GNU C library can do so
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -270,7 +270,8 @@ def _estimate(
 def _is_sklearns(name: str, function: Callable[..., Any], predicted: Array) -> bool:
     """Whether a metric is scikit-learn's of that name, for one number per row."""
     names = (getattr(function, "__name__", ""), getattr(function, "__module__", ""))
-    return names[0] == name and names[1].startswith("sklearn.") and predicted.ndim == 1
+    is_number = predicted.ndim == 1 and predicted.dtype != object
+    return names[0] == name and names[1].startswith("sklearn.") and is_number
 
 
 def _number(
