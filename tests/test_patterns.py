@@ -269,30 +269,23 @@ def use_sqlite(project: Project) -> str:
     return f"sqlite:///{project.path.parent}/shop.db"
 
 
-@pytest.fixture(params=FILES)
+# What knows no Prefect is the same in both variants: see test_generated.
+IN_3, IN_1 = ([(variant, pattern) for pattern in FILES] for variant in VARIANTS)
+
+
+@pytest.fixture(params=IN_3, ids="-".join)
 def laid(request: pytest.FixtureRequest, lay_over: Callable[[str, str], Laid]) -> Laid:
-    """Each pattern, laid over a project of variant 3.
-
-    What knows no Prefect is the same in variant 1: see test_generated.
-    """
-    return lay_over("3", request.param)
+    """Each pattern, laid over a project of variant 3, or of the variants that a test names."""
+    return lay_over(*request.param)
 
 
-@pytest.fixture(
-    params=[*(("3", pattern) for pattern in FILES), ("1", "churn")],  # which has a challenger
+in_both = pytest.mark.parametrize("laid", [*IN_3, *IN_1], indirect=True, ids="-".join)
+in_1_too = pytest.mark.parametrize(
+    "laid",
+    [*IN_3, ("1", "churn")],  # which has a challenger
+    indirect=True,
     ids="-".join,
 )
-def laid_in_1_too(request: pytest.FixtureRequest, lay_over: Callable[[str, str], Laid]) -> Laid:
-    """The same, and one laid over a project of variant 1."""
-    return lay_over(*request.param)
-
-
-@pytest.fixture(
-    params=[(variant, pattern) for variant in VARIANTS for pattern in FILES], ids="-".join
-)
-def laid_in_both(request: pytest.FixtureRequest, lay_over: Callable[[str, str], Laid]) -> Laid:
-    """Each pattern, laid over a project of each variant."""
-    return lay_over(*request.param)
 
 
 @pytest.fixture(scope="module")
@@ -339,8 +332,8 @@ def api(request: pytest.FixtureRequest) -> Callable[[str], dict[str, str]]:
 # All of them.
 
 
-def test_the_projects_tests_pass(laid_in_1_too: Laid):
-    laid = laid_in_1_too
+@in_1_too
+def test_the_projects_tests_pass(laid: Laid):
     # What reads no file of the team's own is run for one pattern, and what knows no Prefect once.
     is_first = (laid.pattern, laid.variant) == ("euros", "3")
     left_out = () if is_first else OF_EVALUATION
@@ -349,9 +342,9 @@ def test_the_projects_tests_pass(laid_in_1_too: Laid):
     assert not re.search("skipped|failed", result.stdout)
 
 
-def test_lint_format_types_and_imports_are_clean(laid_in_1_too: Laid):
+@in_1_too
+def test_lint_format_types_and_imports_are_clean(laid: Laid):
     """As `make lint`; the tools themselves are in the lender's environment."""
-    laid = laid_in_1_too
     python, tools = laid.project.python, laid.lender.path / ".venv/bin"
     for command in (
         (tools / "ruff", "check", "."),
@@ -452,8 +445,8 @@ def test_backfill_makes_the_same_trial(laid: Laid, tmp_path: Path):
     assert not OF_TICKETS.search(result.stdout + result.stderr)
 
 
-def test_the_flow_makes_the_same_trial(laid_in_both: Laid, api):
-    laid = laid_in_both
+@in_both
+def test_the_flow_makes_the_same_trial(laid: Laid, api):
     expected, _ = laid.evaluated
     found, log = laid.ask(FLOW[laid.variant], laid.parameters, **api(laid.variant))
     trial = found["trial"]

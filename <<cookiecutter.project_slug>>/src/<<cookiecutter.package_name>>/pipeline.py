@@ -17,7 +17,7 @@ from . import data, model
 from .data import get_target
 from .data import get_ticket_data_batch as get_rows
 from .errors import InputError
-from .evaluation.blocks import Block, Computed, narrow_rows, pack_block
+from .evaluation.blocks import MANY, Block, Computed, narrow_rows, pack_block
 from .evaluation.scores import compare_models, evaluate_model
 from .evaluation.scoring import check_models
 from .evaluation.selection import Selection
@@ -37,7 +37,6 @@ check_models(MODEL_NAME, predict, CHALLENGERS)
 BLOCKS: Callable[[Selection], list[Callable[[], pd.DataFrame]]] | None
 BLOCKS = getattr(data, "blocks", None)
 CLOSED_AT: str = getattr(data, "CLOSED_AT", "closed_at")
-MANY = 1_000_000  # rows, of which a trial does not hold more than it needs
 LAST = 200  # trials, of all models, that a new one may be compared with
 log = logging.getLogger(__name__)
 

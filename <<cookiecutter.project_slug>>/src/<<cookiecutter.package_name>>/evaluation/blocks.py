@@ -21,6 +21,7 @@ from .pairs import Array, as_array, check_index, number, order_classes
 from .scoring import Scoring
 from .selection import Selection, as_utc
 
+MANY = 1_000_000  # rows: to hold less of them is worth some time
 Packed = tuple[Array | None, Any]  # a number for each row and what it stands for; or the values
 
 
@@ -131,7 +132,7 @@ def narrow_rows(rows: pd.DataFrame, scoring: Scoring) -> pd.DataFrame:
 
 
 def release_memory() -> None:
-    """Give back to the system what Arrow and the C library keep for later use."""
+    """Give back to the system what Arrow and the C library keep for later use; that takes time."""
     pa.default_memory_pool().release_unused()
     with suppress(OSError, AttributeError, TypeError):  # only the GNU C library can do so
         ctypes.CDLL(None).malloc_trim(0)

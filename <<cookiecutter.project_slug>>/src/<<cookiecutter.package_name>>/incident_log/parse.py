@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ..errors import InputError, UnavailableError, explain, redact_url
-from ..evaluation.blocks import release_memory
+from ..evaluation.blocks import MANY, release_memory
 from .cache import cache_path, keep_cached, known_cached, load_cached
 from .fetch import (
     URL,
@@ -249,11 +249,11 @@ def _read_file(source: str, about: About) -> pd.DataFrame:
 
 def _to_frame(columns: dict[str, pa.ChunkedArray], about: About) -> pd.DataFrame:
     """Make a frame of columns, which are taken from the dictionary: each is held once."""
-    made = {}
+    made, is_large = {}, len(columns[COLUMNS[0]]) > MANY
     for name in COLUMNS:
-        release_memory()  # Arrow keeps what it has used for itself
         made[name] = _to_pandas(columns.pop(name))
-    release_memory()
+        if is_large:
+            release_memory()  # Arrow keeps what it has used for itself
     frame = pd.DataFrame(made, copy=False)
     frame.attrs["source"] = {key: about[key] or None for key in ("data", "sha256", "name")}
     return frame
