@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -151,9 +152,13 @@ def existing(variant: str, version: str | None = None) -> tuple[str, str]:
 
 # Variant 3 on a real server.
 
-# What the commands that talk to Prefect import.
+# What the commands that talk to Prefect import, and the flow that `register` loads.
 OF_COMMANDS = [
-    "prefect.cli.deploy",
+    "prefect.cli.deploy._core",
+    "prefect.main",
+    "pandas",
+    "pyarrow.compute",
+    "sklearn.metrics",
     *(
         f"ticket_model_evaluation.{name}"
         for name in ("cli", "orchestration.register", "orchestration.runs", "orchestration.server")
@@ -179,8 +184,31 @@ def commands(commands_of_module: Commands, tmp_path: Path) -> Commands:
 
 
 @pytest.fixture(scope="session")
+def make_prefect_home(
+    shared: Path, installed: Callable[[str, str], Project]
+) -> Callable[[Path], None]:
+    """Make a Prefect home with an empty database, for which a server needs 9 seconds each time."""
+    home = shared / "prefect-home"
+    with FileLock(f"{home}.lock", timeout=300):
+        if not home.exists():
+            project = installed(*existing("3"))
+            own = own_environment(shared / "home") | {"PREFECT_HOME": str(home)}
+            command = (project.python, "-m", "prefect", "server", "database", "upgrade", "-y")
+            result = run(*command, env=own, limit=200)
+            assert result.returncode == 0, result.stdout + result.stderr
+
+    def make(folder: Path) -> None:
+        folder.mkdir(0o700, parents=True)
+        shutil.copy(home / "prefect.db", folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def prefect(
-    tmp_path_factory: pytest.TempPathFactory, installed: Callable[[str, str], Project]
+    tmp_path_factory: pytest.TempPathFactory,
+    installed: Callable[[str, str], Project],
+    make_prefect_home: Callable[[Path], None],
 ) -> Iterator[Prefect]:
     """A real Prefect server with SQLite on loopback, and a home folder of its own."""
     folder = tmp_path_factory.mktemp("prefect-3")
@@ -190,8 +218,8 @@ def prefect(
         "SATURN_USERNAME": "ann",
         "DATA_URL": "sample",
     }
-    (folder / "home").mkdir()
     project = lend_environment(bake(folder / "server"), installed(*existing("3")))
+    make_prefect_home(folder / "home" / f".prefect-{project.slug}")
     port = free_port()
     log = folder / "server.log"
     with background(project, log, environment, "server", "--port", str(port)) as server:

@@ -13,7 +13,6 @@ from prefect_server import (
     free_port,
     wait_until,
     watched_arguments,
-    with_limits,
 )
 from projects import ROOT, Project, run
 from servers.prefect_cloud import PrefectCloud, Recorder
@@ -210,10 +209,11 @@ def test_a_key_goes_nowhere_but_to_prefect_cloud_or_where_the_environment_says(
 
 
 def test_a_flow_without_a_connection_runs_on_a_server_of_its_own(
-    prefect: Prefect, another, tmp_path
+    prefect: Prefect, another, make_prefect_home, tmp_path
 ):
     """Whatever profile is active elsewhere, and whatever the current folder says."""
     project = another(project_slug="alone")
+    make_prefect_home(tmp_path / ".prefect-alone")
     folder = tmp_path / "folder"
     folder.mkdir()
     with Recorder(prefect.url) as recorder:
@@ -404,13 +404,13 @@ def test_what_answers_in_the_place_of_prefect_cloud_is_told_in_one_line(
     ],
 )
 def test_an_api_that_will_not_do_is_told_in_one_line_within_limits(
-    registered, tmp_path, prefect, kind, message
+    prefect: Prefect, tmp_path, kind, message
 ):
     with OtherApi() as other:
         url = "http://127.0.0.1:9" if kind == "unreachable" else other.url
-        limited = with_limits(registered, "connection", "SECONDS_TO_ANSWER=3")
-        env = {**prefect.environment, "HOME": str(tmp_path), "PREFECT_API_URL": f"{url}/{kind}/api"}
-        result = registered.run(*limited, "connect", env=env, limit=30)
+        limits = "connection", "SECONDS_TO_ANSWER=3"
+        env = {"HOME": str(tmp_path), "PREFECT_API_URL": f"{url}/{kind}/api"}
+        result = prefect.run("connect", env=env, limits=limits, limit=30)
     assert result.returncode == 2, result.stderr
     assert message in result.stderr
     assert result.stderr.count("\n") == 1

@@ -290,10 +290,13 @@ in_1_too = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def prefect_3(
-    installed: Callable[[str, str], Project], tmp_path_factory: pytest.TempPathFactory
+    installed: Callable[[str, str], Project],
+    make_prefect_home: Callable[[Path], None],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[str, Path]]:
     """The address of a Prefect 3 server, quicker than a temporary one in each run; its folder."""
     lender, folder = installed(*existing("3")), tmp_path_factory.mktemp("prefect")
+    make_prefect_home(folder / "prefect")
     port = str(free_port())
     own = own_environment(folder) | {"PREFECT_HOME": str(folder / "prefect")}
     command = [lender.path / ".venv/bin/prefect", "server", "start", "--host", "127.0.0.1"]

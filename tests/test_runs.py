@@ -20,6 +20,8 @@ STEPS = """get_trial_id get_ticket_data_batch get_target predict evaluate_model-
 evaluate_model-MedAE evaluate_model-MSE evaluate_model-R2 read_history
 get_trial_summary write_trial_summary"""
 
+SHORTER = "runs", "SECONDS_UNTIL_TOLD=1, SECONDS_FOR_A_WORKER=3"
+
 
 @pytest.mark.usefixtures("worker")
 def test_a_quick_run_completes_and_all_of_it_can_be_read_back(
@@ -196,9 +198,8 @@ def test_a_run_without_a_worker_and_a_worker_killed_in_a_trial(
     environment = {"PREFECT_API_URL": prefect.url + "/api"}
     for command in ("connect", "register"):
         assert prefect.run(command, project=project, env=environment).returncode == 0
-    shorter = with_limits(project, "runs", "SECONDS_UNTIL_TOLD=1, SECONDS_FOR_A_WORKER=3")
-    run_and_watch = (*shorter, "run", "--watch", "--param", f"data={slow_log.address}")
-    result = project.run(*run_and_watch, env=prefect.environment)
+    run_and_watch = "run", "--watch", "--param", f"data={slow_log.address}"
+    result = prefect.run(*run_and_watch, project=project, limits=SHORTER)
     assert result.returncode == 1
     assert "no worker of the work pool killed is online: start one, `make worker`" in result.stderr
     assert "it stays scheduled" in result.stderr
@@ -284,8 +285,7 @@ def test_a_paused_work_pool_is_named(prefect: Prefect, another):
     environment = {**prefect.environment, "PREFECT_API_URL": prefect.url + "/api"}
     assert prefect.run("register", project=project, env=environment).returncode == 0
     prefect.get("/work_pools/paused", {"is_paused": True}, method="PATCH")
-    shorter = with_limits(project, "runs", "SECONDS_UNTIL_TOLD=1, SECONDS_FOR_A_WORKER=3")
-    result = project.run(*shorter, "run", "--watch", env=environment)
+    result = prefect.run("run", "--watch", project=project, env=environment, limits=SHORTER)
     assert result.returncode == 1
     assert result.stderr.count("the work pool paused is paused: resume it on Prefect's pages") == 1
     assert "it stays scheduled" in result.stderr

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import existing
-from prefect_server import Prefect, wait_until, with_limits
+from prefect_server import Prefect, wait_until
 from projects import Project, find_python, run, uv
 from servers.prefect_cloud import PrefectCloud
 from servers.saturn import SaturnCloud
@@ -197,11 +197,10 @@ def test_what_saturn_would_refuse_is_told_in_one_line_and_nothing_is_made(
 
 @pytest.mark.parametrize("kind", ["stalls", "drips"])
 def test_a_saturn_that_does_not_answer_is_told_in_one_line_in_time(account: Account, kind):
-    limited = with_limits(account.project, "saturn", "SECONDS_TO_ANSWER=2")
+    limits = "saturn", "SECONDS_TO_ANSWER=2"
     with OtherApi(kind) as other:
-        environment = {**account.prefect.environment, **account.environment}
-        environment["SATURN_BASE_URL"] = other.url
-        result = account.project.run(*limited, "register", env=environment, limit=30)
+        environment = {"SATURN_BASE_URL": other.url}
+        result = account.run("register", env=environment, limits=limits, limit=30)
     assert result.returncode == 2, result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert f"SATURN_BASE_URL: {other.url} cannot be reached, or does not answer within 2 s" in line

@@ -90,11 +90,11 @@ def test_a_server_that_does_not_start_costs_no_log_in(prefect: Prefect, tmp_path
 
 
 def test_the_server_stops_while_a_worker_runs_the_flow(
-    prefect: Prefect, another, slow_log: SlowLog, tmp_path
+    prefect: Prefect, another, make_prefect_home, slow_log: SlowLog, tmp_path
 ):
     """The trial is kept all the same, and the same worker takes the next run of the new server."""
     home = tmp_path / "home"
-    home.mkdir()
+    make_prefect_home(home / ".prefect-outlived")
     project = another(project_slug="outlived", schedule_hours="0")
     environment = {**prefect.environment, "HOME": str(home)}
     port = free_port()

@@ -60,13 +60,18 @@ class Prefect:
         env: Mapping[str, str | None] | None = None,
         cwd: Path | None = None,
         code: str = "",
+        limits: tuple[str, str] | None = None,
         limit: int = 120,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command of a project, or Python code in its place, with Prefect imported before."""
+        """Run a command of a project, or Python code in its place, with Prefect imported before.
+
+        `limits` are a module and assignments, as `with_limits` takes them.
+        """
         there = full_environment(self.environment, env or {})
         project = project or self.project
-        where = {"cwd": cwd or project.path, "project": project}
-        return self.prefork.run(command, there, code=code, limit=limit, **where)
+        before = set_limits(project, *limits) if limits else ""
+        what = {"before": before, "code": code, "limit": limit}
+        return self.prefork.run(command, there, cwd=cwd or project.path, project=project, **what)
 
     def home_of(self, project: Project) -> Path:
         """The project's Prefect home."""
@@ -93,9 +98,14 @@ def with_limits(project: Project, module: str, limits: str) -> tuple[str | Path,
         module: A module of its `orchestration`.
         limits: Assignments to names of that module.
     """
+    code = f"{set_limits(project, module, limits)}; from {project.package}.cli import main; main()"
+    return project.python, "-c", code
+
+
+def set_limits(project: Project, module: str, limits: str) -> str:
+    """Python code that sets the limits, as `with_limits` takes them."""
     package = f"{project.package}.orchestration.{module}"
-    code = f"import {package} as module; vars(module).update({limits}); "
-    return project.python, "-c", f"{code}from {project.package}.cli import main; main()"
+    return f"import {package} as module; vars(module).update({limits})"
 
 
 @contextmanager

@@ -7,16 +7,21 @@ null for the package itself, else another project with the same requirements: it
 `paths`, `python` and `command`. Answers with a line.
 """
 
+import functools
 import importlib
+import io
 import json
 import os
+import pickle
+import runpy
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from contextlib import chdir
+from contextlib import chdir, redirect_stdout
 
 real_run = subprocess.run
 
@@ -28,8 +33,9 @@ def run_job(job, package):
         os.environ.update(job["env"])
         os.chdir(job["cwd"])
         sys.argv = ["-c" if job["code"] else "command", *job["args"]]
+        load = make_loader()
         name = become(job) if job["project"] else package
-        subprocess.run = run_or_fork
+        subprocess.run = functools.partial(run_or_fork, load)
         exec(job["before"], {})
         if job["code"]:
             return exec(job["code"], {"__name__": "__main__"})
@@ -71,8 +77,10 @@ def fork(work, out, err, limit):
     return os.waitstatus_to_exitcode(ended[1])
 
 
-def run_or_fork(command, **options):
-    """What `register` calls, as subprocess.run: Prefect's `deploy` need not import all anew."""
+def run_or_fork(load, command, **options):
+    """What `register` calls, as subprocess.run: its processes need not import all anew."""
+    if [*map(os.path.basename, command[3:4])] == ["pickle_check.py"]:
+        return load(command, options)
     if [*command[1:3], *command[4:5]] != ["-m", "prefect", "deploy"]:
         return real_run(command, **options)
 
@@ -89,6 +97,42 @@ def run_or_fork(command, **options):
     if code == -signal.SIGKILL:
         raise subprocess.TimeoutExpired(command, options["timeout"])
     return subprocess.CompletedProcess(command, code, text, "")
+
+
+def make_loader():
+    """Fork a process that never has the project's package, as pickle_check.py's must not.
+
+    Returns:
+        A function that runs that file there; it takes what subprocess.run would.
+    """
+    ours, its = socket.socketpair()
+    if os.fork() == 0:
+        code = 1
+        try:
+            ours.close()
+            command, options = pickle.loads(its.makefile("rb").read() or os._exit(0))
+            os.chdir(options["cwd"])
+            sys.argv, sys.path[:] = command[3:], command[5:]
+            sys.stdin, printed = io.TextIOWrapper(io.BytesIO(options["input"])), io.StringIO()
+            with redirect_stdout(printed):
+                runpy.run_path(sys.argv[0], run_name="__main__")
+            its.sendall(b"good" + printed.getvalue().encode())
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    its.close()
+
+    def load(command, options):
+        ours.sendall(pickle.dumps((command, {name: options[name] for name in ("cwd", "input")})))
+        ours.shutdown(socket.SHUT_WR)
+        answer = ours.makefile("rb").read()
+        if not answer.startswith(b"good"):
+            raise subprocess.CalledProcessError(1, command)
+        return subprocess.CompletedProcess(command, 0, answer.removeprefix(b"good"), None)
+
+    return load
 
 
 def become(job):

@@ -77,12 +77,6 @@ def in_folder(source: str, name: str) -> str:
     return f"{folder}{'' if folder.endswith('/') else '/'}{name}{chain}{rest}"
 
 
-def read_range(source: str, start: int, stop: int) -> bytes:
-    """Read a part of a file."""
-    system, path = _locate(source)
-    return bytes(within_limits(source, system.cat_file, path, start=start, end=stop))
-
-
 def read_with(source: str, read: Callable[[IO[bytes]], R]) -> R:
     """Let a function read parts of a file."""
 

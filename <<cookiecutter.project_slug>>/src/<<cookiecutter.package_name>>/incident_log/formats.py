@@ -8,9 +8,10 @@ import zipfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
@@ -30,6 +31,8 @@ ROW = 24  # bytes of a row in memory
 ROWS_AT_ONCE = 200_000  # whose text is held until its values are numbered
 PIECE = 2_000_000  # bytes; each costs time of its own
 FIRST_PIECE = 300_000  # so small that others can begin soon
+LINE = 1_000_000  # bytes of the longest line that ends a piece
+PART = 65_536  # bytes that are read at once
 AHEAD = 8  # pieces that may wait to be parsed
 # Whole rows: quotes enclose a value, line breaks in it included, if they begin it.
 ROWS = re.compile(
@@ -104,49 +107,130 @@ def unzipped(file: IO[bytes]) -> IO[bytes]:
     return archive.open(member)
 
 
-def pieces(file: IO[bytes], size: int = FIRST_PIECE) -> Iterator[bytes]:
+def pieces(file: IO[bytes]) -> Iterator[pa.Buffer]:
     """A CSV file in pieces of whole rows, which are not empty; an empty file is an empty piece."""
     limit = load_settings().data_max_bytes
-    rest, is_first = b"", True
-    while (new := file.read(size) + file.readline(1_000_000)) or rest or is_first:
-        piece, is_first = rest + new, False
-        size = max(size, min(PIECE, file.tell() // 50))
+    size, rest, is_first = FIRST_PIECE, b"", True
+    while True:
+        piece, has_quotes = _read_piece(file, rest, size)
+        is_last = piece.size == len(rest)
+        if is_last and not rest and not is_first:
+            return
+        size, is_first = max(size, min(PIECE, file.tell() // 50)), False
         check_size(file.tell(), limit)
-        end = len(piece)
-        if new and b'"' in piece and not (end := ROWS.match(piece).end()):  # type: ignore[union-attr]
-            piece += file.read()  # a quote within a value: only the parser knows
+        end = piece.size
+        if has_quotes and not is_last and not (end := _find_end(piece)):
+            # A quote within a value: only the parser knows.
+            piece = _copy(piece.to_pybytes() + file.read())
             check_size(file.tell(), limit)
-            end = len(piece)
-        yield piece[:end]
-        rest = piece[end:]
+            end = piece.size
+        yield piece.slice(0, end)
+        rest = piece.slice(end).to_pybytes()
 
 
-def parse_csv(file: IO[bytes], digest: Any = None, line: int = 0) -> list[pa.Table]:  # noqa: ANN401
+def _read_piece(file: IO[bytes], rest: bytes, size: int) -> tuple[pa.Buffer, bool]:
+    """What is left of the last piece, and more of the file; and whether there are quotes."""
+    # Arrow uses its memory again. What Python takes in large parts is new each time, which takes
+    # longer than reading.
+    buffer = pa.allocate_buffer(len(rest) + size + 2 * LINE)  # a zip gives more than it is asked for
+    view, end, has_quotes = memoryview(buffer).cast("B"), 0, False
+    for part in chain([rest], _read_parts(file, size)):
+        view[end : end + len(part)] = part
+        end, has_quotes = end + len(part), has_quotes or b'"' in part
+    return buffer.slice(0, end), has_quotes
+
+
+def _read_parts(file: IO[bytes], size: int) -> Iterator[bytes]:
+    """So many bytes, and what is left of their last line."""
+    while size and (part := file.read(min(size, PART))):
+        size -= len(part)
+        yield part
+    yield file.readline(LINE)
+
+
+def _find_end(piece: pa.Buffer) -> int:
+    """How many bytes are whole rows."""
+    return ROWS.match(piece).end()  # type: ignore[union-attr]
+
+
+def _copy(content: bytes) -> pa.Buffer:
+    """A copy of Arrow's: its threads may outlive a call, and then may not wait for Python."""
+    return pa.scalar(content, pa.large_binary()).as_buffer()
+
+
+def _count(piece: pa.Buffer, byte: bytes) -> int:
+    values, step = np.frombuffer(piece, np.uint8), 100_000  # which the processor's cache holds
+    parts = (values[start : start + step] for start in range(0, len(values), step))
+    return sum(int(np.count_nonzero(part == ord(byte))) for part in parts)
+
+
+def count_lines(piece: pa.Buffer) -> int:
+    """How many lines end in a piece."""
+    return _count(piece, b"\n")
+
+
+def read_names(piece: pa.Buffer) -> list[str]:
+    """Read the header, with which a piece begins.
+
+    Raises:
+        InputError: A column is missing, or is there twice.
+    """
+    start = bytes(memoryview(piece)[:16_384])
+    names = next(csv.reader(str(start, "utf-8-sig", "replace").strip().splitlines()), [])
+    if wrong := [name for name in COLUMNS if names.count(name) != 1]:
+        raise InputError(f"its header must name {wrong[0]} once; it begins with {start[:30]!r}")
+    return names
+
+
+def parse_range(
+    file: Any,  # noqa: ANN401
+    start: int,
+    stop: int,
+    names: list[str] | None,
+    line: int,
+) -> pa.Table:
+    """Parse rows of a CSV file.
+
+    Args:
+        file: The file.
+        start: The byte at which they begin.
+        stop: The byte before which they end.
+        names: Of all columns; None: the rows begin with the header.
+        line: The line of the file after which they stand.
+
+    Raises:
+        InputError: It names the column or line.
+    """
+    rows = pa.allocate_buffer(stop - start)
+    file.seek(start)
+    if file.readinto(rows) != rows.size:
+        raise InputError("it became shorter while it was read; read it again")
+    try:
+        return narrow(_read_csv(rows, names), 0)
+    except TimeError as error:
+        raise _locate(pa.BufferReader(rows), error, names is None, line) from None
+
+
+def parse_csv(file: IO[bytes], digest: Any = None) -> list[pa.Table]:  # noqa: ANN401
     """Parse a CSV file, in threads: the file may be unpacked while it is read here.
 
     Args:
         file: It begins with the header.
         digest: Is updated with what was read.
-        line: The line of the log after which the file's rows stand; 0: it is the log.
 
     Raises:
         InputError: It names the column or line.
     """
     try:
         with ThreadPoolExecutor(1) as parser, ThreadPoolExecutor(1) as hasher:
-            size = PIECE if line else FIRST_PIECE
-            return _parse_csv(pieces(file, size), digest, parser, hasher)
+            return _parse_pieces(pieces(file), digest, parser, hasher)
     except TimeError as error:
         file.seek(0)
-        reader = csv.reader(io.TextIOWrapper(file, "utf-8", "replace", newline=""))
-        lines = (reader.line_num for record in reader if record)
-        header = next(lines)
-        found = next(islice(lines, error.row, None)) + (line - header if line else 0)
-        raise InputError(f"line {found}: {error.problem}") from None
+        raise _locate(file, error, True, 0) from None
 
 
-def _parse_csv(
-    csv_pieces: Iterator[bytes],
+def _parse_pieces(
+    csv_pieces: Iterator[pa.Buffer],
     digest: Any,  # noqa: ANN401
     parser: ThreadPoolExecutor,
     hasher: ThreadPoolExecutor,
@@ -154,7 +238,8 @@ def _parse_csv(
     waiting: deque[list[Future[Any]]] = deque()
     held: list[pa.Table] = []
     found: list[Future[pa.Table]] = []
-    header, rows = b"", 0
+    names: list[str] | None = None
+    rows = 0
 
     def take(at_least: int) -> None:
         nonlocal held, rows
@@ -166,25 +251,31 @@ def _parse_csv(
             held, rows = [], rows + count
 
     for piece in csv_pieces:
-        waiting.append([parser.submit(_parse_piece, header + piece)])
+        known, names = names, names or read_names(piece)
+        waiting.append([parser.submit(_read_csv, piece, known)])
         if digest:
             waiting[-1].append(hasher.submit(digest.update, piece))
-        header = header or piece.lstrip(b"\r\n").partition(b"\n")[0] + b"\n"
         take(AHEAD)
     take(0)
     return [each.result() for each in found]
 
 
-def _parse_piece(piece: bytes) -> pa.Table:
-    names = next(csv.reader(str(piece[:16_384], "utf-8-sig", "replace").strip().splitlines()), [])
-    if wrong := [name for name in COLUMNS if names.count(name) != 1]:
-        raise InputError(f"its header must name {wrong[0]} once; it begins with {piece[:30]!r}")
-    read, split = ReadOptions(block_size=4_000_000), ParseOptions(newlines_in_values=b'"' in piece)
+def _read_csv(rows: pa.Buffer, names: list[str] | None) -> pa.Table:
+    """The columns that are used, as text; without names, the rows begin with the header."""
+    read = ReadOptions(block_size=4_000_000, column_names=names)
+    split = ParseOptions(newlines_in_values=_count(rows, b'"') > 0)
     convert = ConvertOptions(null_values=MISSING, strings_can_be_null=True)
     convert.include_columns, convert.column_types = COLUMNS, dict.fromkeys(COLUMNS, pa.string())
-    # A copy of Arrow's: its threads may outlive this call, and then may not wait for Python's lock.
-    copy = pa.BufferReader(pa.scalar(piece, pa.large_binary()).as_buffer())
-    return read_csv(copy, read, split, convert)
+    return read_csv(pa.BufferReader(rows), read, split, convert)
+
+
+def _locate(file: Any, error: TimeError, has_header: bool, line: int) -> InputError:  # noqa: ANN401
+    """The error, with the line of a row: of rows after that many lines, or of a whole file."""
+    with io.TextIOWrapper(file, "utf-8", "replace", newline="") as text:
+        reader = csv.reader(text)
+        lines = (reader.line_num for record in reader if record)
+        found = next(islice(lines, error.row + has_header, None))
+    return InputError(f"line {line + found}: {error.problem}")
 
 
 def open_parquet(file: Any) -> Any:  # noqa: ANN401

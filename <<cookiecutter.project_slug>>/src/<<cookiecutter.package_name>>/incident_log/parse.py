@@ -23,7 +23,6 @@ from .fetch import (
     is_web,
     list_folder,
     log,
-    read_range,
     read_with,
 )
 from .formats import (
@@ -31,14 +30,16 @@ from .formats import (
     ROW,
     SCHEMA,
     TEXT,
+    count_lines,
     hash_file,
     is_parquet,
     is_zip,
     open_parquet,
-    parse_csv,
     parse_file,
     parse_parquet,
+    parse_range,
     pieces,
+    read_names,
     unzipped,
 )
 from .sample import make_log
@@ -203,35 +204,32 @@ def _plan(source: str) -> tuple[list[Callable[..., pd.DataFrame]], str]:
             groups = open_parquet(file).num_row_groups
             file.seek(0)
             return [partial(_read_group, source, group) for group in range(groups)], hash_file(file)
-        digest, hashing, header = hashlib.sha256(), Future[None](), b""
+        digest, hashing, names = hashlib.sha256(), Future[None](), None
         hashing.set_result(None)
         starts, place, line = [(0, 0)], 0, 0
         for piece in pieces(csv := unzipped(file)):
+            names = names or read_names(piece)
             if place - starts[-1][0] >= BLOCK:
                 starts.append((place, line))
             hashing.result()
             hashing = hasher.submit(digest.update, piece)
-            place, line = place + len(piece), line + piece.count(b"\n")
-            header = header or piece.lstrip(b"\r\n").partition(b"\n")[0] + b"\n"
+            place, line = place + piece.size, line + count_lines(piece)
         hashing.result()
         stops = [start for start, _ in starts[1:]] + [place]
         blocks: list[Callable[..., pd.DataFrame]] = [
-            partial(_read_range, source, start, stop, header if start else b"", line)
+            partial(_read_range, source, start, stop, names if start else None, line)
             for (start, line), stop in zip(starts, stops, strict=True)
         ]
         return (blocks if csv is file else [partial(_read_file, source)]), digest.hexdigest()
 
 
 def _read_range(
-    source: str, start: int, stop: int, header: bytes, line: int, about: About
+    source: str, start: int, stop: int, names: list[str] | None, line: int, about: About
 ) -> pd.DataFrame:
     """Rows of a CSV file from byte to byte, which stand after that many lines."""
     with _explained(source):
-        content = read_range(source, start, stop)
-        if len(content) != stop - start:
-            raise InputError("it became shorter while it was read; read it again")
-        tables = parse_csv(io.BytesIO(header + content), line=line)
-        return _to_frame(_columns(_unify(tables)), about)
+        table = read_with(source, lambda file: parse_range(file, start, stop, names, line))
+        return _to_frame(_columns(_unify([table])), about)
 
 
 def _read_group(source: str, group: int, about: About) -> pd.DataFrame:
