@@ -154,8 +154,7 @@ def existing(variant: str, version: str | None = None) -> tuple[str, str]:
 
 # What the commands that talk to Prefect import, and the flow that `register` loads.
 OF_COMMANDS = [
-    "prefect.cli.deploy._core",
-    "prefect.main",
+    "prefect.cli.deploy",
     "pandas",
     "pyarrow.compute",
     "sklearn.metrics",

@@ -132,7 +132,7 @@ def _read_piece(file: IO[bytes], rest: bytes, size: int) -> tuple[pa.Buffer, boo
     """What is left of the last piece, and more of the file; and whether there are quotes."""
     # Arrow uses its memory again. What Python takes in large parts is new each time, which takes
     # longer than reading.
-    buffer = pa.allocate_buffer(len(rest) + size + 2 * LINE)  # a zip gives more than it is asked for
+    buffer = pa.allocate_buffer(len(rest) + size + 2 * LINE)  # a zip may give more than LINE
     view, end, has_quotes = memoryview(buffer).cast("B"), 0, False
     for part in chain([rest], _read_parts(file, size)):
         view[end : end + len(part)] = part
