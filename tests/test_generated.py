@@ -41,6 +41,7 @@ src/PACKAGE/evaluation/scoring.py src/PACKAGE/evaluation/selection.py
 src/PACKAGE/evaluation/shapes.py src/PACKAGE/evaluation/store.py src/PACKAGE/evaluation/summary.py
 src/PACKAGE/evaluation/tables.py src/PACKAGE/evaluation/trial.py
 src/PACKAGE/incident_log/__init__.py src/PACKAGE/incident_log/cache.py
+src/PACKAGE/incident_log/columns.py src/PACKAGE/incident_log/csv_file.py
 src/PACKAGE/incident_log/fetch.py src/PACKAGE/incident_log/formats.py
 src/PACKAGE/incident_log/parse.py src/PACKAGE/incident_log/sample.py
 src/PACKAGE/orchestration/__init__.py src/PACKAGE/orchestration/connection.py
@@ -66,7 +67,7 @@ MODULE = 200
 # The log's room reads two formats, folders and stores, whole in little memory and in blocks.
 # Dask is in orchestration: a cluster from three places, and a runner for each Prefect. What comes
 # back of a block is packed in evaluation.
-ROOMS = {"incident_log": 570, "orchestration": 1405, "evaluation": 1810, "": 970}
+ROOMS = {"incident_log": 605, "orchestration": 1405, "evaluation": 1810, "": 970}
 YOURS = {"data.py": 40, "model.py": 40, "metrics.py": 40}
 
 

@@ -15,31 +15,16 @@ import pyarrow as pa
 from ..errors import InputError, UnavailableError, explain, redact_url
 from ..evaluation.blocks import MANY, release_memory
 from .cache import cache_path, keep_cached, known_cached, load_cached
-from .fetch import (
-    URL,
-    check_size,
-    fetch,
-    in_folder,
-    is_web,
-    list_folder,
-    log,
-    read_with,
-)
+from .columns import COLUMNS, ROW, SCHEMA, TEXT
+from .csv_file import count_lines, parse_range, pieces, read_names
+from .fetch import URL, check_size, fetch, in_folder, is_web, list_folder, log, read_with
 from .formats import (
-    COLUMNS,
-    ROW,
-    SCHEMA,
-    TEXT,
-    count_lines,
     hash_file,
     is_parquet,
     is_zip,
     open_parquet,
     parse_file,
     parse_parquet,
-    parse_range,
-    pieces,
-    read_names,
     unzipped,
 )
 from .sample import make_log

@@ -14,6 +14,7 @@ import importlib
 import logging
 import operator
 import os
+import pickle
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -161,19 +162,17 @@ def compute(client: Client, selection: Selection) -> Computed:
             them; or a worker has too little memory.
     """
     distributed = importlib.import_module("distributed")
-    cloudpickle = importlib.import_module("cloudpickle")
+    # While the source is divided here, each worker imports what takes long.
+    functions = _pickle(compute_part)
+    for worker in client.ncores():  # type: ignore[no-untyped-call]
+        loading = client.submit(pickle.loads, functions, workers=[worker], pure=False)
+        distributed.fire_and_forget(loading)
     blocks = get_blocks(selection)
     log.info("computing %d blocks on %s", len(blocks), client.scheduler_info()["address"])
     # All that they need is sent once to each worker, which keeps it.
-    try:
-        sent = cloudpickle.dumps(functools.partial(_compute_nth, blocks, selection))
-    except Exception as error:  # what cannot be pickled raises errors of any kind
-        problem = f"what they hold cannot be sent to a cluster ({describe(error)})"
-        hint = "create such objects inside a function"
-        raise InputError(f"data.py or model.py: {problem}; {hint}") from None
-    loaded = client.submit(cloudpickle.loads, sent, pure=False)
-    numbers = range(len(blocks))
-    found = client.map(operator.call, [loaded] * len(blocks), numbers, pure=False)
+    sent = _pickle(functools.partial(_compute_nth, blocks, selection))
+    loaded = client.submit(pickle.loads, sent, pure=False)
+    found = client.map(operator.call, [loaded] * len(blocks), range(len(blocks)), pure=False)
     try:
         computed: list[Block | None] = client.gather(found)  # type: ignore[no-untyped-call]
     except distributed.KilledWorker:
@@ -185,6 +184,15 @@ def compute(client: Client, selection: Selection) -> Computed:
         hint = "install requirements.txt there; what functools.cache decorates is not sent at all"
         raise InputError(f"dask-task: {problem}; {hint}") from None
     return join_blocks([each for each in computed if each is not None])
+
+
+def _pickle(function: Callable[..., Any]) -> bytes:
+    try:
+        return bytes(importlib.import_module("cloudpickle").dumps(function))
+    except Exception as error:  # what cannot be pickled raises errors of any kind
+        problem = f"what they hold cannot be sent to a cluster ({describe(error)})"
+        hint = "create such objects inside a function"
+        raise InputError(f"data.py or model.py: {problem}; {hint}") from None
 
 
 def _compute_nth(
@@ -238,10 +246,9 @@ def make_task_runner() -> TaskRunner[Any] | None:
 
 def carry_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a function that has this process's settings wherever it runs."""
-    settings = load_settings()
     names = ("DOWNLOAD_TIMEOUT", "DOWNLOAD_MAX_SECONDS", "DATA_MAX_MB")
     carried = {name: os.environ[name] for name in names if name in os.environ}
-    carried["TRIALS_URL"] = settings.trials
+    carried["TRIALS_URL"] = load_settings().trials
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -282,9 +289,8 @@ def _do_nothing() -> None:
 <% endif %>
 async def _greet(distributed: Any, address: str, how: Mapping[str, Any]) -> None:  # noqa: ANN401
     """Let a scheduler answer: unlike a client, this leaves nothing behind where it does not."""
-    limit = SECONDS_TO_CONNECT
-    async with distributed.rpc(address, timeout=limit, connection_args=how) as scheduler:
-        await asyncio.wait_for(scheduler.identity(), SECONDS_TO_CONNECT)
+    async with distributed.rpc(address, timeout=SECONDS_TO_CONNECT, connection_args=how) as rpc:
+        await asyncio.wait_for(rpc.identity(), SECONDS_TO_CONNECT)
 
 
 def _create_cluster(

@@ -1,0 +1,200 @@
+"""Parsing CSV files, piece by piece."""
+
+import csv
+import io
+import re
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
+
+from ..errors import InputError
+from ..settings import load_settings
+from .columns import COLUMNS, MISSING, ROWS_AT_ONCE, TimeError, narrow
+from .fetch import check_size
+
+PIECE = 2_000_000  # bytes; each costs time of its own
+FIRST_PIECE = 300_000  # so small that others can begin soon
+LINE = 1_000_000  # bytes of the longest line that ends a piece
+PART = 65_536  # bytes that are read at once
+AHEAD = 8  # pieces that may wait to be parsed
+# Whole rows: quotes enclose a value, line breaks in it included, if they begin it.
+ROWS = re.compile(
+    rb'(?:(?:[^"\n]++|(?:(?<![^,\n])|(?<=\A\xef\xbb\xbf))"(?:[^"]++|"")*+"(?=[,\r\n]))*+\n)*+'
+)
+
+
+def pieces(file: IO[bytes]) -> Iterator[pa.Buffer]:
+    """A CSV file in pieces of whole rows, which are not empty; an empty file is an empty piece."""
+    limit = load_settings().data_max_bytes
+    size, rest, is_first = FIRST_PIECE, b"", True
+    while True:
+        piece, has_quotes = _read_piece(file, rest, size)
+        is_last = piece.size == len(rest)
+        if is_last and not rest and not is_first:
+            return
+        size, is_first = max(size, min(PIECE, file.tell() // 50)), False
+        check_size(file.tell(), limit)
+        end = piece.size
+        if has_quotes and not is_last and not (end := _find_end(piece)):
+            # A quote within a value: only the parser knows.
+            piece = _copy(piece.to_pybytes() + file.read())
+            check_size(file.tell(), limit)
+            end = piece.size
+        yield piece.slice(0, end)
+        rest = piece.slice(end).to_pybytes()
+
+
+def _read_piece(file: IO[bytes], rest: bytes, size: int) -> tuple[pa.Buffer, bool]:
+    """What is left of the last piece, and more of the file; and whether there are quotes."""
+    # Arrow uses its memory again. What Python takes in large parts is new each time, which takes
+    # longer than reading.
+    buffer = pa.allocate_buffer(len(rest) + size + 2 * LINE)  # a zip may give more than LINE
+    view, end, has_quotes = memoryview(buffer).cast("B"), 0, False
+    for part in chain([rest], _read_parts(file, size)):
+        view[end : end + len(part)] = part
+        end, has_quotes = end + len(part), has_quotes or b'"' in part
+    return buffer.slice(0, end), has_quotes
+
+
+def _read_parts(file: IO[bytes], size: int) -> Iterator[bytes]:
+    """So many bytes, and what is left of their last line."""
+    while size and (part := file.read(min(size, PART))):
+        size -= len(part)
+        yield part
+    yield file.readline(LINE)
+
+
+def _find_end(piece: pa.Buffer) -> int:
+    """How many bytes are whole rows."""
+    return ROWS.match(piece).end()  # type: ignore[union-attr]
+
+
+def _copy(content: bytes) -> pa.Buffer:
+    """A copy of Arrow's: its threads may outlive a call, and then may not wait for Python."""
+    return pa.scalar(content, pa.large_binary()).as_buffer()
+
+
+def _count(piece: pa.Buffer, byte: bytes) -> int:
+    values, step = np.frombuffer(piece, np.uint8), 100_000  # which the processor's cache holds
+    parts = (values[start : start + step] for start in range(0, len(values), step))
+    return sum(int(np.count_nonzero(part == ord(byte))) for part in parts)
+
+
+def count_lines(piece: pa.Buffer) -> int:
+    """How many lines end in a piece."""
+    return _count(piece, b"\n")
+
+
+def read_names(piece: pa.Buffer) -> list[str]:
+    """Read the header, with which a piece begins.
+
+    Raises:
+        InputError: A column is missing, or is there twice.
+    """
+    start = bytes(memoryview(piece)[:16_384])
+    names = next(csv.reader(str(start, "utf-8-sig", "replace").strip().splitlines()), [])
+    if wrong := [name for name in COLUMNS if names.count(name) != 1]:
+        raise InputError(f"its header must name {wrong[0]} once; it begins with {start[:30]!r}")
+    return names
+
+
+def parse_range(
+    file: Any,  # noqa: ANN401
+    start: int,
+    stop: int,
+    names: list[str] | None,
+    line: int,
+) -> pa.Table:
+    """Parse rows of a CSV file.
+
+    Args:
+        file: The file.
+        start: The byte at which they begin.
+        stop: The byte before which they end.
+        names: Of all columns; None: the rows begin with the header.
+        line: The line of the file after which they stand.
+
+    Raises:
+        InputError: It names the column or line.
+    """
+    rows = pa.allocate_buffer(stop - start)
+    file.seek(start)
+    if file.readinto(rows) != rows.size:
+        raise InputError("it became shorter while it was read; read it again")
+    try:
+        return narrow(_read_csv(rows, names), 0)
+    except TimeError as error:
+        raise _locate(pa.BufferReader(rows), error, names is None, line) from None
+
+
+def parse_csv(file: IO[bytes], digest: Any = None) -> list[pa.Table]:  # noqa: ANN401
+    """Parse a CSV file, in threads: the file may be unpacked while it is read here.
+
+    Args:
+        file: It begins with the header.
+        digest: Is updated with what was read.
+
+    Raises:
+        InputError: It names the column or line.
+    """
+    try:
+        with ThreadPoolExecutor(1) as parser, ThreadPoolExecutor(1) as hasher:
+            return _parse_pieces(pieces(file), digest, parser, hasher)
+    except TimeError as error:
+        file.seek(0)
+        raise _locate(file, error, True, 0) from None
+
+
+def _parse_pieces(
+    csv_pieces: Iterator[pa.Buffer],
+    digest: Any,  # noqa: ANN401
+    parser: ThreadPoolExecutor,
+    hasher: ThreadPoolExecutor,
+) -> list[pa.Table]:
+    waiting: deque[list[Future[Any]]] = deque()
+    held: list[pa.Table] = []
+    found: list[Future[pa.Table]] = []
+    names: list[str] | None = None
+    rows = 0
+
+    def take(at_least: int) -> None:
+        nonlocal held, rows
+        while len(waiting) > at_least:
+            table, *_ = (each.result() for each in waiting.popleft())
+            held.append(table)
+        if (count := sum(map(len, held))) >= (ROWS_AT_ONCE if at_least else 1):
+            found.append(parser.submit(narrow, pa.concat_tables(held), rows))
+            held, rows = [], rows + count
+
+    for piece in csv_pieces:
+        known, names = names, names or read_names(piece)
+        waiting.append([parser.submit(_read_csv, piece, known)])
+        if digest:
+            waiting[-1].append(hasher.submit(digest.update, piece))
+        take(AHEAD)
+    take(0)
+    return [each.result() for each in found]
+
+
+def _read_csv(rows: pa.Buffer, names: list[str] | None) -> pa.Table:
+    """The columns that are used, as text; without names, the rows begin with the header."""
+    read = ReadOptions(block_size=4_000_000, column_names=names)
+    split = ParseOptions(newlines_in_values=_count(rows, b'"') > 0)
+    convert = ConvertOptions(null_values=MISSING, strings_can_be_null=True)
+    convert.include_columns, convert.column_types = COLUMNS, dict.fromkeys(COLUMNS, pa.string())
+    return read_csv(pa.BufferReader(rows), read, split, convert)
+
+
+def _locate(file: Any, error: TimeError, has_header: bool, line: int) -> InputError:  # noqa: ANN401
+    """The error, with the line of a row: of rows after that many lines, or of a whole file."""
+    with io.TextIOWrapper(file, "utf-8", "replace", newline="") as text:
+        reader = csv.reader(text)
+        lines = (reader.line_num for record in reader if record)
+        found = next(islice(lines, error.row + has_header, None))
+    return InputError(f"line {line + found}: {error.problem}")
