@@ -232,8 +232,7 @@ class _Estimate:
     @property
     def changes(self) -> Array:
         """Shape (parts,): the error without each part, in proportion to the error."""
-        changes: Array = (self.left_out - self.best) / self.error
-        return changes
+        return np.asarray((self.left_out - self.best) / self.error)
 
     def interval(self) -> Interval | None:
         """The interval of the metric."""
@@ -249,18 +248,19 @@ def _estimate(
     best, function = metric.best, metric.function
     if metric.loss is not None:
         losses = _losses(metric.loss, actual, predicted, level)
-        left_out = rows.sums_left_out(losses) / rows.sums_left_out()
+        sums = rows.sums(losses)
+        left_out = rows.without_parts(sums) / rows.without_parts(rows.sizes)
         is_signed = bool(losses.min() < best < losses.max())
         bootstraps = rows.count >= MIN_GROUPS and not is_signed
-        ends = bootstrap_t(losses - best if best else losses, rows) if bootstraps else None
+        ends = bootstrap_t(sums - best * rows.sizes, rows) if bootstraps else None
         return _Estimate(best, left_out, float(losses.mean()), ends, is_signed)
     value = _number(function, actual, predicted, level)
     if rows.count < MIN_GROUPS or not math.isfinite(value):
         return _Estimate(best, np.full(rows.parts, math.nan), value)
     if _is_sklearns("median_absolute_error", function, predicted):
         errors = absolute_error(actual, predicted)
-        ends = woodruff(errors - best if best else errors, rows)
-        return _Estimate(best, medians_left_out(errors, rows), value, ends)
+        ends = woodruff(errors, ordered := np.sort(errors), best, rows)
+        return _Estimate(best, medians_left_out(errors, ordered, rows), value, ends)
     if _is_sklearns("r2_score", function, predicted):
         return _Estimate(best, r2_left_out(actual, predicted, rows), value)
     left_out = rows.left_out(lambda kept: _number(function, actual[kept], predicted[kept]))

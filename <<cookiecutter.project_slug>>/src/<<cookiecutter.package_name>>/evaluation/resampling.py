@@ -32,47 +32,55 @@ class Rows:
 
     Attributes:
         count: How many groups there are.
+        sizes: Shape (count,): how many rows each group has.
         parts: Into how many parts the groups are divided, at random.
-        part: Shape (n,): the part of each row.
     """
 
     def __init__(self, size: int, groups: Array | None, seed: int) -> None:
-        codes = np.arange(size) if groups is None else groups
-        if codes.min() < 0:
-            codes = np.where(codes < 0, int(codes.max()) + 1 + np.arange(size), codes)
-        is_used = sums_by(codes, int(codes.max()) + 1) > 0
-        self.count = int(is_used.sum())
-        self._group = codes
-        if not is_used.all():
-            self._group = shrink(np.cumsum(is_used) - 1, self.count)[codes]
+        self.sizes = np.ones(size)
+        self._group = None  # each row is a group
+        if groups is not None:
+            if groups.min() < 0:
+                alone = int(groups.max()) + 1 + np.arange(size)
+                groups = np.where(groups < 0, alone, groups)
+            sizes = sums_by(groups, int(groups.max()) + 1)
+            is_used = sizes > 0
+            self.sizes, self._group = sizes[is_used], groups
+            if not is_used.all():
+                self._group = shrink(np.cumsum(is_used) - 1, len(self.sizes))[groups]
+        self.count = len(self.sizes)
         self._seed = seed
         order = np.random.default_rng(seed).permutation(self.count)
         self.parts = min(PARTS, self.count)
-        self.part = (order % self.parts).astype(np.uint8)[self._group]
+        self._part = (order % self.parts).astype(np.uint8)
         self._bundles = min(MAX_BUNDLES, self.count)
-        self._bundle = (order % self._bundles).astype(np.uint8)[self._group]
+        self._bundle = (order % self._bundles).astype(np.uint8)
+
+    @property
+    def part(self) -> Array:
+        """Shape (n,): the part of each row."""
+        return self._part if self._group is None else self._part[self._group]
 
     def sums(self, values: Array) -> Array:
         """The sum of values in each group."""
-        return sums_by(self._group, self.count, values)
+        return values if self._group is None else sums_by(self._group, self.count, values)
 
-    def bundled_sums(self, values: Array | None = None) -> Array:
-        """The sum of values in each bundle of groups; without values, how many rows it has."""
-        return sums_by(self._bundle, self._bundles, values)
+    def bundled(self, sums: Array) -> Array:
+        """The sum in each bundle of groups, of sums in groups."""
+        return sums_by(self._bundle, self._bundles, sums)
 
     def resampled(self, columns: Array) -> Array:
         """Shape (columns, RESAMPLES): the sums of columns of shape (bundles, columns)."""
         return (_draw(self._bundles, self._seed) @ columns).reshape(RESAMPLES, -1).T
 
-    def sums_left_out(self, values: Array | None = None) -> Array:
-        """The sum of values without each part; without values, how many rows remain."""
-        sums = sums_by(self.part, self.parts, values)
-        left: Array = (sums.sum() if values is None else values.sum()) - sums
-        return left
+    def without_parts(self, sums: Array) -> Array:
+        """The sum without each part, of sums in groups."""
+        return np.asarray(sums.sum() - sums_by(self._part, self.parts, sums))
 
     def left_out(self, compute: Callable[[Array], float]) -> Array:
         """What `compute` returns for the rows without each part; it takes which rows to keep."""
-        return np.array([compute(self.part != part) for part in range(self.parts)])
+        of_row = self.part
+        return np.array([compute(of_row != part) for part in range(self.parts)])
 
 
 def sums_by(codes: Array, size: int, values: Array | None = None) -> Array:
@@ -140,7 +148,7 @@ def jackknife(changes: Array, *, is_signed: bool = False) -> tuple[Array, float]
     return np.exp(half * SIDES), se
 
 
-def bootstrap_t(losses: Array, rows: Rows) -> Array:
+def bootstrap_t(sums: Array, rows: Rows) -> Array:
     """The ends of an interval of a mean of losses of one sign, in proportion to it.
 
     Each resample's mean is compared with the mean on the logarithmic scale, in standard errors of
@@ -151,22 +159,21 @@ def bootstrap_t(losses: Array, rows: Rows) -> Array:
     chapter 12.
 
     Args:
-        losses: Shape (n,): the loss of each row.
-        rows: Which of them form a group.
+        sums: Shape (groups,): the sum of the losses in each group.
+        rows: Which rows form a group.
     """
-    sums, sizes = rows.bundled_sums(losses), rows.bundled_sums()
+    sums, sizes = rows.bundled(sums), rows.bundled(rows.sizes)
     x, n = sums / sums.sum(), sizes / sizes.sum()  # so the logarithm of the mean is 0
     columns = np.stack([x, n, x * x, x * n, n * n], axis=1)
     sx, sn, sxx, sxn, snn = rows.resampled(columns)
     variances = sxx / sx**2 - 2 * sxn / (sx * sn) + snn / sn**2
     ratios = np.sort(np.log(sx / sn) / np.sqrt(variances))
     tail = (RESAMPLES + 1) // 40
-    ends: Array = np.exp(-ratios[[-tail, tail - 1]] * math.sqrt(((x - n) ** 2).sum()))
-    return ends
+    return np.asarray(np.exp(-ratios[[-tail, tail - 1]] * math.sqrt(((x - n) ** 2).sum())))
 
 
-def woodruff(errors: Array, rows: Rows) -> Array:
-    """The ends of an interval of a median in proportion to it.
+def woodruff(errors: Array, ordered: Array, best: float, rows: Rows) -> Array:
+    """The ends of an interval of a median's distance from the best value, in proportion to it.
 
     They are the quantiles at the ends of an interval of the share of rows up to the median.
 
@@ -175,32 +182,35 @@ def woodruff(errors: Array, rows: Rows) -> Array:
 
     Args:
         errors: Shape (n,): the error of each row.
+        ordered: The same, in order.
+        best: The best value.
         rows: Which of them form a group.
     """
-    median = np.median(errors)
+    median = _middle(ordered)
     is_low = errors <= median
     sums = rows.sums(is_low - is_low.mean()) / len(errors)
     freedom = rows.count - 1
     half = _t(freedom) * math.sqrt(rows.count / freedom * (sums**2).sum())
-    low = np.quantile(errors, max(0.0, 0.5 - half), method="lower")
-    high = np.quantile(errors, min(1.0, 0.5 + half), method="higher")
-    ends: Array = np.array([low, high]) / median
-    return ends
+    last = len(errors) - 1
+    places = [math.floor(last * max(0.0, 0.5 - half)), math.ceil(last * min(1.0, 0.5 + half))]
+    return np.asarray((ordered[places] - best) / (median - best))
 
 
-def medians_left_out(values: Array, rows: Rows) -> Array:
+def medians_left_out(errors: Array, ordered: Array, rows: Rows) -> Array:
     """The median without each part, without sorting anew each time.
 
-    Only values near the median are sorted: no part is so large that others could become it.
+    Only the order of values near the median counts: no part is so large that others could become
+    it. The arguments are those of `woodruff`.
     """
-    count, sizes = len(values), sums_by(rows.part, rows.parts).astype(int)
-    ends = [(count - sizes.max() - 1) // 2, min((count + sizes.max()) // 2, count - 1)]
-    low, high = np.partition(values, ends)[ends]
-    is_low = values < low
-    lows = np.bincount(rows.part[is_low], minlength=rows.parts)
-    near = np.flatnonzero(~is_low & (values <= high))
-    order = near[np.argsort(values[near])]
-    part = rows.part[order]
+    count, row_part = len(errors), rows.part
+    sizes = sums_by(row_part, rows.parts).astype(int)
+    low = ordered[(count - sizes.max() - 1) // 2]
+    high = ordered[min((count + sizes.max()) // 2, count - 1)]
+    is_low = errors < low
+    lows = np.bincount(row_part[is_low], minlength=rows.parts)
+    near = np.flatnonzero(~is_low & (errors <= high))
+    order = near[np.argsort(errors[near])]
+    part = row_part[order]
 
     def median_without(index: int) -> float:
         places = np.flatnonzero(part == index)
@@ -208,23 +218,28 @@ def medians_left_out(values: Array, rows: Rows) -> Array:
         middle = np.array([(remaining - 1) // 2, remaining // 2]) - (lows.sum() - lows[index])
         # So many values before the middle one are left out.
         skipped = np.searchsorted(places - np.arange(len(places)), middle, side="right")
-        return float(values[order[middle + skipped]].mean())
+        return float(errors[order[middle + skipped]].mean())
 
     return np.array([median_without(index) for index in range(rows.parts)])
 
 
 def medians_by(codes: Array, size: int, errors: Array) -> Array:
     """The median for each code."""
-    return np.array([np.median(errors[codes == code]) for code in range(size)])
+    return np.array([_middle(np.sort(errors[codes == code])) for code in range(size)])
+
+
+def _middle(ordered: Array) -> float:
+    """The median of values that are in order: numpy.sort is quicker than numpy.median."""
+    count = len(ordered)
+    return float(ordered[[(count - 1) // 2, count // 2]].mean())
 
 
 def r2_left_out(actual: Array, predicted: Array, rows: Rows) -> Array:
     """R2 without each part: that of scikit-learn would take most of a trial's time."""
     centered = actual - actual.mean()
-    counts = rows.sums_left_out()
-    total = rows.sums_left_out(centered**2) - rows.sums_left_out(centered) ** 2 / counts
-    left_out: Array = 1 - rows.sums_left_out(squared_error(actual, predicted)) / total
-    return left_out
+    columns = (centered**2, centered, squared_error(actual, predicted))
+    squares, sums, rest = (rows.without_parts(rows.sums(each)) for each in columns)
+    return np.asarray(1 - rest / (squares - sums**2 / rows.without_parts(rows.sizes)))
 
 
 def r2_by(codes: Array, size: int, actual: Array, predicted: Array) -> Array:
