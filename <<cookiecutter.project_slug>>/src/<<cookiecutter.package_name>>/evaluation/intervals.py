@@ -26,12 +26,11 @@ from .resampling import (
     bootstrap_t,
     jackknife,
     medians_by,
-    medians_left_out,
     r2_by,
     r2_left_out,
+    resample_median,
     spread,
     sums_by,
-    woodruff,
 )
 from .scoring import Metric, absolute_error
 
@@ -258,9 +257,8 @@ def _estimate(
     if rows.count < MIN_GROUPS or not math.isfinite(value):
         return _Estimate(best, np.full(rows.parts, math.nan), value)
     if _is_sklearns("median_absolute_error", function, predicted):
-        errors = absolute_error(actual, predicted)
-        ends = woodruff(errors, ordered := np.sort(errors), best, rows)
-        return _Estimate(best, medians_left_out(errors, ordered, rows), value, ends)
+        ends, left_out = resample_median(absolute_error(actual, predicted), best, rows)
+        return _Estimate(best, left_out, value, ends)
     if _is_sklearns("r2_score", function, predicted):
         return _Estimate(best, r2_left_out(actual, predicted, rows), value)
     left_out = rows.left_out(lambda kept: _number(function, actual[kept], predicted[kept]))

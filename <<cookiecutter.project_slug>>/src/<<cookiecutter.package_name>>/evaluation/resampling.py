@@ -188,7 +188,7 @@ def woodruff(errors: Array, ordered: Array, best: float, rows: Rows) -> Array:
     """
     median = _middle(ordered)
     is_low = errors <= median
-    sums = rows.sums(is_low - is_low.mean()) / len(errors)
+    sums = (rows.sums(is_low) - is_low.mean() * rows.sizes) / len(errors)
     freedom = rows.count - 1
     half = _t(freedom) * math.sqrt(rows.count / freedom * (sums**2).sum())
     last = len(errors) - 1
@@ -196,16 +196,27 @@ def woodruff(errors: Array, ordered: Array, best: float, rows: Rows) -> Array:
     return np.asarray((ordered[places] - best) / (median - best))
 
 
-def medians_left_out(errors: Array, ordered: Array, rows: Rows) -> Array:
-    """The median without each part, without sorting anew each time.
+def resample_median(errors: Array, best: float, rows: Rows) -> tuple[Array, Array]:
+    """The ends of the interval of a median, and the median without each part.
 
-    Only the order of values near the median counts: no part is so large that others could become
-    it. The arguments are those of `woodruff`.
+    It is not sorted anew each time. Only the order of values near the median counts: no part is so
+    large that others could become it.
+
+    Args:
+        errors: Shape (n,): the error of each row.
+        best: The best value.
+        rows: Which of them form a group.
+
+    Returns:
+        Shape (2,), as from `woodruff`; and shape (parts,).
     """
+    ordered = np.sort(errors)
+    ends = woodruff(errors, ordered, best, rows)
     count, row_part = len(errors), rows.part
     sizes = sums_by(row_part, rows.parts).astype(int)
     low = ordered[(count - sizes.max() - 1) // 2]
     high = ordered[min((count + sizes.max()) // 2, count - 1)]
+    del ordered  # which takes as much memory as the errors
     is_low = errors < low
     lows = np.bincount(row_part[is_low], minlength=rows.parts)
     near = np.flatnonzero(~is_low & (errors <= high))
@@ -220,7 +231,7 @@ def medians_left_out(errors: Array, ordered: Array, rows: Rows) -> Array:
         skipped = np.searchsorted(places - np.arange(len(places)), middle, side="right")
         return float(errors[order[middle + skipped]].mean())
 
-    return np.array([median_without(index) for index in range(rows.parts)])
+    return ends, np.array([median_without(index) for index in range(rows.parts)])
 
 
 def medians_by(codes: Array, size: int, errors: Array) -> Array:
@@ -237,8 +248,8 @@ def _middle(ordered: Array) -> float:
 def r2_left_out(actual: Array, predicted: Array, rows: Rows) -> Array:
     """R2 without each part: that of scikit-learn would take most of a trial's time."""
     centered = actual - actual.mean()
-    columns = (centered**2, centered, squared_error(actual, predicted))
-    squares, sums, rest = (rows.without_parts(rows.sums(each)) for each in columns)
+    sums, squares = (rows.without_parts(rows.sums(centered**power)) for power in (1, 2))
+    rest = rows.without_parts(rows.sums(squared_error(actual, predicted)))
     return np.asarray(1 - rest / (squares - sums**2 / rows.without_parts(rows.sizes)))
 
 
