@@ -199,8 +199,8 @@ def woodruff(errors: Array, ordered: Array, best: float, rows: Rows) -> Array:
 def resample_median(errors: Array, best: float, rows: Rows) -> tuple[Array, Array]:
     """The ends of the interval of a median, and the median without each part.
 
-    It is not sorted anew each time. Only the order of values near the median counts: no part is so
-    large that others could become it.
+    Errors are not sorted anew for each part. Only the order of those near the median counts: no
+    part is so large that others could become it.
 
     Args:
         errors: Shape (n,): the error of each row.

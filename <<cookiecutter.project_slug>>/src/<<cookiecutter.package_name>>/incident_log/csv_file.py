@@ -52,8 +52,8 @@ def pieces(file: IO[bytes]) -> Iterator[pa.Buffer]:
 
 def _read_piece(file: IO[bytes], rest: bytes, size: int) -> tuple[pa.Buffer, bool]:
     """What is left of the last piece, and more of the file; and whether there are quotes."""
-    # Arrow uses its memory again. What Python takes in large parts is new each time, which takes
-    # longer than reading.
+    # Arrow uses its memory again. Python gets large parts from the system anew each time, which
+    # takes longer than to read them.
     buffer = pa.allocate_buffer(len(rest) + size + 2 * LINE)  # a zip may give more than LINE
     view, end, has_quotes = memoryview(buffer).cast("B"), 0, False
     for part in chain([rest], _read_parts(file, size)):
@@ -63,7 +63,7 @@ def _read_piece(file: IO[bytes], rest: bytes, size: int) -> tuple[pa.Buffer, boo
 
 
 def _read_parts(file: IO[bytes], size: int) -> Iterator[bytes]:
-    """So many bytes, and what is left of their last line."""
+    """So many bytes in parts, and then what is left of the last line."""
     while size and (part := file.read(min(size, PART))):
         size -= len(part)
         yield part
