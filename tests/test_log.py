@@ -115,6 +115,13 @@ def test_line_breaks_in_quotes_over_many_pieces(commands, tmp_path, first_quote)
     assert trial["data"]["num_obs"] == 60_000
 
 
+def test_a_large_log_without_line_feeds(commands, tmp_path):
+    content = make_csv(make_rows(60_000)).replace(b"\n", b"\r")
+    (tmp_path / "log.csv").write_bytes(content)
+    trial = trial_of(commands.evaluate("--all", "--data", tmp_path / "log.csv"))
+    assert trial["data"]["num_obs"] == 60_000
+
+
 def test_a_wrong_time_far_down_is_named_by_its_line(commands, tmp_path):
     rows = make_rows(60_000)
     rows[59_000][2] = "30/2/2017 10:00"

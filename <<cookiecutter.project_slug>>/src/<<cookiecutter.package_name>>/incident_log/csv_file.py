@@ -41,8 +41,8 @@ def pieces(file: IO[bytes]) -> Iterator[pa.Buffer]:
         size, is_first = max(size, min(PIECE, file.tell() // 50)), False
         check_size(file.tell(), limit)
         end = piece.size
-        if has_quotes and not is_last and not (end := _find_end(piece)):
-            # A quote within a value: only the parser knows.
+        if not is_last and not (end := _find_end(piece, has_quotes)):
+            # A quote within a value, or no line breaks: only the parser knows.
             piece = _copy(piece.to_pybytes() + file.read())
             check_size(file.tell(), limit)
             end = piece.size
@@ -70,9 +70,11 @@ def _read_parts(file: IO[bytes], size: int) -> Iterator[bytes]:
     yield file.readline(LINE)
 
 
-def _find_end(piece: pa.Buffer) -> int:
-    """How many bytes are whole rows."""
-    return ROWS.match(piece).end()  # type: ignore[union-attr]
+def _find_end(piece: pa.Buffer, has_quotes: bool) -> int:
+    """How many bytes are whole rows; 0 if that is not known."""
+    if has_quotes:
+        return ROWS.match(piece).end()  # type: ignore[union-attr]
+    return piece.size if piece.slice(piece.size - 1).to_pybytes() == b"\n" else 0
 
 
 def _copy(content: bytes) -> pa.Buffer:
