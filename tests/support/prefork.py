@@ -33,7 +33,7 @@ def run_job(job, package):
         os.environ.update(job["env"])
         os.chdir(job["cwd"])
         sys.argv = ["-c" if job["code"] else "command", *job["args"]]
-        load = make_loader()
+        load = make_loader() if job["args"][:1] == ["register"] else None
         name = become(job) if job["project"] else package
         subprocess.run = functools.partial(run_or_fork, load)
         exec(job["before"], {})
@@ -79,7 +79,7 @@ def fork(work, out, err, limit):
 
 def run_or_fork(load, command, **options):
     """What `register` calls, as subprocess.run: its processes need not import all anew."""
-    if [*map(os.path.basename, command[3:4])] == ["pickle_check.py"]:
+    if load and [*map(os.path.basename, command[3:4])] == ["pickle_check.py"]:
         return load(command, options)
     if [*command[1:3], *command[4:5]] != ["-m", "prefect", "deploy"]:
         return real_run(command, **options)

@@ -37,9 +37,9 @@ class Rows:
     """
 
     def __init__(self, size: int, groups: Array | None, seed: int) -> None:
-        self.sizes = np.ones(size)
-        self._group = None  # each row is a group
-        if groups is not None:
+        if groups is None:
+            self.sizes, self._group = np.ones(size), None
+        else:
             if groups.min() < 0:
                 alone = int(groups.max()) + 1 + np.arange(size)
                 groups = np.where(groups < 0, alone, groups)
@@ -213,7 +213,7 @@ def resample_median(errors: Array, best: float, rows: Rows) -> tuple[Array, Arra
     ordered = np.sort(errors)
     ends = woodruff(errors, ordered, best, rows)
     count, row_part = len(errors), rows.part
-    sizes = sums_by(row_part, rows.parts).astype(int)
+    sizes = (count - rows.without_parts(rows.sizes)).astype(int)
     low = ordered[(count - sizes.max() - 1) // 2]
     high = ordered[min((count + sizes.max()) // 2, count - 1)]
     del ordered  # which takes as much memory as the errors
@@ -248,7 +248,7 @@ def _middle(ordered: Array) -> float:
 def r2_left_out(actual: Array, predicted: Array, rows: Rows) -> Array:
     """R2 without each part: that of scikit-learn would take most of a trial's time."""
     centered = actual - actual.mean()
-    sums, squares = (rows.without_parts(rows.sums(centered**power)) for power in (1, 2))
+    sums, squares = (rows.without_parts(rows.sums(x)) for x in (centered, centered**2))
     rest = rows.without_parts(rows.sums(squared_error(actual, predicted)))
     return np.asarray(1 - rest / (squares - sums**2 / rows.without_parts(rows.sizes)))
 
