@@ -480,7 +480,7 @@ def test_a_log_in_a_folder_of_a_store(stored, tmp_path, s3):
 import sys
 from PACKAGE.incident_log import parse
 parse.BLOCK = 100_000
-frames = [block() for block in parse.list_blocks(sys.argv[1])]
+frames = [block() for block in parse.iter_blocks(sys.argv[1])]
 print(len(frames) > 3, sum(map(len, frames)), frames[-1].attrs["source"]["sha256"])
 """
     out, err = stored.python(code, place).communicate(timeout=60)

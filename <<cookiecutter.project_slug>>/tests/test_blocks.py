@@ -86,11 +86,15 @@ def kind(request, monkeypatch):
 
 
 def computed(rows, selection):
-    parts = [rows[start : start + SIZE] for start in range(0, COUNT, SIZE)]
-    empty = rows[:0]
-    blocks = [pipeline.compute_part(lambda part=part: part, selection) for part in [empty, *parts]]
-    assert blocks[0] is None
-    return join_blocks(blocks[1:])
+    parts = [rows[start : start + SIZE] for start in range(-SIZE, COUNT + SIZE, SIZE)]
+    assert [len(part) for part in parts] == [0, SIZE, SIZE, COUNT - 2 * SIZE, 0]
+    for part in parts[:-1]:
+        part.attrs = {}  # what was read may only be known at the end
+    return join(parts, selection)
+
+
+def join(parts, selection):
+    return join_blocks([pipeline.compute_part(lambda part=part: part, selection) for part in parts])
 
 
 def evaluate(selection, batch, computed=None):
@@ -141,11 +145,14 @@ def test_a_function_that_does_not_fit_its_block_is_named(rows, monkeypatch, pred
 
 @pytest.mark.usefixtures("kind")
 def test_blocks_with_other_columns_are_refused(rows):
-    selection = make_selection(None)
-    parts = [rows, rows.drop(columns="note")]
-    blocks = [pipeline.compute_part(lambda part=part: part, selection) for part in parts]
     with pytest.raises(InputError, match=r"data.py: the blocks differ in their columns \(note\)"):
-        join_blocks(blocks)
+        join([rows, rows.drop(columns="note")], make_selection(None))
+
+
+def test_blocks_without_rows_are_nothing_to_evaluate(rows):
+    selection = make_selection(None, closed_from="2026-01-02")
+    for parts in ([], [rows[:0]]):
+        assert pipeline.draw_batch(selection, join(parts, selection)).empty
 
 
 def test_data_that_cannot_be_read_in_parts_is_told_in_one_line(monkeypatch):

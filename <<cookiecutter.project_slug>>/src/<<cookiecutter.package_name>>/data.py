@@ -11,12 +11,12 @@ Repository (Amaral, Fantinato and Peres; CC BY 4.0). Your own source may be as s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 
 from .evaluation.selection import Selection
-from .incident_log.parse import list_blocks, read_log
+from .incident_log.parse import iter_blocks, read_log
 
 
 def get_ticket_data_batch(selection: Selection) -> pd.DataFrame:
@@ -41,21 +41,22 @@ def get_ticket_data_batch(selection: Selection) -> pd.DataFrame:
     return batch
 
 
-def blocks(selection: Selection) -> list[Callable[[], pd.DataFrame]]:
+def blocks(selection: Selection) -> Iterator[Callable[[], pd.DataFrame]]:
     """Divide the log into blocks, for a Dask cluster to read.
 
     Args:
         selection: `selection.data` says what to read.
 
     Returns:
-        Functions that can be pickled. Each reads its part of the log; one after the other they
-        return all rows, in the columns and the order of `get_ticket_data_batch`, before
-        `selection.draw`. A frame's categories are those of its own rows.
+        Functions that can be pickled, in a list or an iterator. Each reads its part of the log; one
+        after the other they return all rows, in the columns and the order of
+        `get_ticket_data_batch`, before `selection.draw`. A frame's categories are those of its own
+        rows. What the last frame's `attrs["source"]` says is kept in the trial.
 
     Raises:
         InputError: The log cannot be read.
     """
-    return list_blocks(selection.data)
+    return iter_blocks(selection.data)
 
 
 def get_target(df: pd.DataFrame) -> pd.Series[float]:

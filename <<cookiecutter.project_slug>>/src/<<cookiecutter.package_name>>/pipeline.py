@@ -8,7 +8,7 @@ is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import pandas as pd
@@ -34,7 +34,7 @@ R = TypeVar("R")
 CHALLENGERS: dict[str, Callable[[pd.DataFrame], Any]] = getattr(model, "CHALLENGERS", {})
 check_models(MODEL_NAME, predict, CHALLENGERS)
 # Reads the source in parts, if data.py can; and the column by which the parts keep to a window.
-BLOCKS: Callable[[Selection], list[Callable[[], pd.DataFrame]]] | None
+BLOCKS: Callable[[Selection], Iterable[Callable[[], pd.DataFrame]]] | None
 BLOCKS = getattr(data, "blocks", None)
 CLOSED_AT: str = getattr(data, "CLOSED_AT", "closed_at")
 LAST = 200  # trials, of all models, that a new one may be compared with
@@ -81,7 +81,7 @@ def read_history() -> list[Trial]:
     return [] if place == NONE else read_trials(place, last=LAST)
 
 
-def get_blocks(selection: Selection) -> list[Callable[[], pd.DataFrame]]:
+def get_blocks(selection: Selection) -> Iterable[Callable[[], pd.DataFrame]]:
     """Get what reads the source in parts, each without the others.
 
     Raises:
@@ -94,7 +94,7 @@ def get_blocks(selection: Selection) -> list[Callable[[], pd.DataFrame]]:
     return BLOCKS(selection)
 
 
-def compute_part(read: Callable[[], pd.DataFrame], selection: Selection) -> Block | None:
+def compute_part(read: Callable[[], pd.DataFrame], selection: Selection) -> Block:
     """Read a part of the source, and compute target and predictions of its rows.
 
     Args:
@@ -102,14 +102,14 @@ def compute_part(read: Callable[[], pd.DataFrame], selection: Selection) -> Bloc
         selection: What was asked for; window and batch are left for later.
 
     Returns:
-        What a trial needs; None if there are no rows.
+        What a trial needs.
 
     Raises:
         InputError: The rows cannot be read, or a function does not fit them.
     """
     rows = _check_rows("a function from blocks", read())
     if rows.empty:
-        return None
+        return Block(rows.attrs.get("source"))
     functions: dict[str, Callable[[pd.DataFrame], Any]] = {
         "get_target": get_target,
         "predict": predict,
@@ -121,7 +121,8 @@ def compute_part(read: Callable[[], pd.DataFrame], selection: Selection) -> Bloc
 
 def draw_batch(selection: Selection, computed: Computed) -> pd.DataFrame:
     """Draw a batch of rows that were computed before: the same that data.py would have drawn."""
-    return selection.draw(computed.rows, closed_at=CLOSED_AT)
+    rows = computed.rows
+    return rows if rows.empty else selection.draw(rows, closed_at=CLOSED_AT)
 
 
 def pick_values(computed: Computed, batch: pd.DataFrame, name: str) -> Any:  # noqa: ANN401

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,13 +32,14 @@ class Block:
     Attributes:
         source: What was read, if data.py says so.
         columns: By name, of the rows; where only the presence of a value counts, nothing else.
-        values: By function, what it computed: a column, or one for each class.
+        values: By function, what it computed: a column, or one for each class. A block without
+            rows has neither.
         group: The column that only says which rows belong together, if there is one.
     """
 
     source: Any
-    columns: dict[Any, Packed]
-    values: dict[str, list[Packed]]
+    columns: dict[Any, Packed] = field(default_factory=dict)
+    values: dict[str, list[Packed]] = field(default_factory=dict)
     group: Any = None
 
 
@@ -142,12 +143,14 @@ def join_blocks(blocks: Sequence[Block]) -> Computed:
     """Put blocks together. They are empty afterwards, as there is no room for all rows twice.
 
     Args:
-        blocks: In the order of the source; at least one.
+        blocks: In the order of the source. The last that says what was read is believed.
 
     Raises:
         InputError: They do not have the same columns.
     """
-    first = blocks[0]
+    sources = [block.source for block in blocks if block.source is not None]
+    blocks = [block for block in blocks if block.values]
+    first = blocks[0] if blocks else Block(None)
     for block in blocks:
         if list(block.columns) != list(first.columns):
             names = map(str, first.columns.keys() ^ block.columns.keys())
@@ -161,8 +164,8 @@ def join_blocks(blocks: Sequence[Block]) -> Computed:
         values[name] = [_join(columns) for columns in parts]
     frame = pd.DataFrame(rows, copy=False)
     release_memory()
-    if first.source is not None:
-        frame.attrs["source"] = first.source
+    if sources:
+        frame.attrs["source"] = sources[-1]
     return Computed(frame, values)
 
 

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
 from typing import IO, Any
 
-import numpy as np
 import pyarrow as pa
 from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
 
@@ -29,8 +28,11 @@ ROWS = re.compile(
 )
 
 
-def pieces(file: IO[bytes]) -> Iterator[pa.Buffer]:
-    """A CSV file in pieces of whole rows, which are not empty; an empty file is an empty piece."""
+def pieces(file: IO[bytes]) -> Iterator[tuple[pa.Buffer, bool]]:
+    """A CSV file in pieces of whole rows, and whether there may be quotes in each.
+
+    No piece is empty, but that of an empty file.
+    """
     limit = load_settings().data_max_bytes
     size, rest, is_first = FIRST_PIECE, b"", True
     while True:
@@ -43,10 +45,10 @@ def pieces(file: IO[bytes]) -> Iterator[pa.Buffer]:
         end = piece.size
         if not is_last and not (end := _find_end(piece, has_quotes)):
             # A quote within a value, or no line breaks: only the parser knows.
-            piece = _copy(piece.to_pybytes() + file.read())
+            piece, has_quotes = _copy(piece.to_pybytes() + file.read()), True
             check_size(file.tell(), limit)
             end = piece.size
-        yield piece.slice(0, end)
+        yield piece.slice(0, end), has_quotes
         rest = piece.slice(end).to_pybytes()
 
 
@@ -82,17 +84,6 @@ def _copy(content: bytes) -> pa.Buffer:
     return pa.scalar(content, pa.large_binary()).as_buffer()
 
 
-def _count(piece: pa.Buffer, byte: bytes) -> int:
-    values, step = np.frombuffer(piece, np.uint8), 100_000  # which the processor's cache holds
-    parts = (values[start : start + step] for start in range(0, len(values), step))
-    return sum(int(np.count_nonzero(part == ord(byte))) for part in parts)
-
-
-def count_lines(piece: pa.Buffer) -> int:
-    """How many lines end in a piece."""
-    return _count(piece, b"\n")
-
-
 def read_names(piece: pa.Buffer) -> list[str]:
     """Read the header, with which a piece begins.
 
@@ -111,7 +102,7 @@ def parse_range(
     start: int,
     stop: int,
     names: list[str] | None,
-    line: int,
+    has_quotes: bool,
 ) -> pa.Table:
     """Parse rows of a CSV file.
 
@@ -120,7 +111,7 @@ def parse_range(
         start: The byte at which they begin.
         stop: The byte before which they end.
         names: Of all columns; None: the rows begin with the header.
-        line: The line of the file after which they stand.
+        has_quotes: Whether there may be quotes in them.
 
     Raises:
         InputError: It names the column or line.
@@ -130,8 +121,11 @@ def parse_range(
     if file.readinto(rows) != rows.size:
         raise InputError("it became shorter while it was read; read it again")
     try:
-        return narrow(_read_csv(rows, names), 0)
+        return narrow(_read_csv(rows, has_quotes, names), 0)
     except TimeError as error:
+        file.seek(0)
+        parts = (file.read(min(PART, start - place)) for place in range(0, start, PART))
+        line = sum(part.count(b"\n") for part in parts)
         raise _locate(pa.BufferReader(rows), error, names is None, line) from None
 
 
@@ -154,7 +148,7 @@ def parse_csv(file: IO[bytes], digest: Any = None) -> list[pa.Table]:  # noqa: A
 
 
 def _parse_pieces(
-    csv_pieces: Iterator[pa.Buffer],
+    csv_pieces: Iterator[tuple[pa.Buffer, bool]],
     digest: Any,  # noqa: ANN401
     parser: ThreadPoolExecutor,
     hasher: ThreadPoolExecutor,
@@ -174,9 +168,9 @@ def _parse_pieces(
             found.append(parser.submit(narrow, pa.concat_tables(held), rows))
             held, rows = [], rows + count
 
-    for piece in csv_pieces:
+    for piece, has_quotes in csv_pieces:
         known, names = names, names or read_names(piece)
-        waiting.append([parser.submit(_read_csv, piece, known)])
+        waiting.append([parser.submit(_read_csv, piece, has_quotes, known)])
         if digest:
             waiting[-1].append(hasher.submit(digest.update, piece))
         take(AHEAD)
@@ -184,10 +178,10 @@ def _parse_pieces(
     return [each.result() for each in found]
 
 
-def _read_csv(rows: pa.Buffer, names: list[str] | None) -> pa.Table:
+def _read_csv(rows: pa.Buffer, has_quotes: bool, names: list[str] | None) -> pa.Table:
     """The columns that are used, as text; without names, the rows begin with the header."""
     read = ReadOptions(block_size=4_000_000, column_names=names)
-    split = ParseOptions(newlines_in_values=_count(rows, b'"') > 0)
+    split = ParseOptions(newlines_in_values=has_quotes)
     convert = ConvertOptions(null_values=MISSING, strings_can_be_null=True)
     convert.include_columns, convert.column_types = COLUMNS, dict.fromkeys(COLUMNS, pa.string())
     return read_csv(pa.BufferReader(rows), read, split, convert)

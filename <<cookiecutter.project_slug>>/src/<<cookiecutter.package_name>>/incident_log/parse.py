@@ -16,7 +16,7 @@ from ..errors import InputError, UnavailableError, explain, redact_url
 from ..evaluation.blocks import MANY, release_memory
 from .cache import cache_path, keep_cached, known_cached, load_cached
 from .columns import COLUMNS, ROW, SCHEMA, TEXT
-from .csv_file import count_lines, parse_range, pieces, read_names
+from .csv_file import parse_range, pieces, read_names
 from .fetch import URL, check_size, fetch, in_folder, is_web, list_folder, log, read_with
 from .formats import (
     hash_file,
@@ -73,37 +73,44 @@ def read_log(source: str | None) -> pd.DataFrame:
     return _to_frame(columns, known)
 
 
-def list_blocks(source: str | None) -> list[Callable[[], pd.DataFrame]]:
+def iter_blocks(source: str | None) -> Iterator[Callable[[], pd.DataFrame]]:
     """Divide the log into blocks, each of which can be read on its own, elsewhere.
 
     They are ranges of rows of a CSV file, row groups of a Parquet file, and zips and what a web
-    server has as a whole. The log is read once, for its SHA-256 and to find where rows begin.
+    server has as a whole. The log is read once, for its SHA-256 and to find where rows begin:
+    others can read the blocks meanwhile.
 
     Args:
         source: As in `read_log`.
 
-    Returns:
+    Yields:
         Functions without arguments that can be pickled. One after the other, they return the rows
-        of `read_log`; each frame's categories are those of its own rows.
+        of `read_log`; each frame's categories are those of its own rows, and the last one's
+        `attrs["source"]` says what was read.
 
     Raises:
         InputError: As `read_log`.
     """
-    whole: list[Callable[[], pd.DataFrame]] = [partial(read_log, source)]
+    whole = partial(read_log, source)
     if source is None or source == SAMPLE or is_web(source):
-        return whole
+        yield whole
+        return
     with _explained(source):
         names = list_folder(source)
-    if names is None:
-        plan, sha256 = _plan(source)
-        if len(plan) == 1:
-            return whole
-    else:
-        plans = [_plan(in_folder(source, name)) for name in names]
-        plan = [block for blocks, _ in plans for block in blocks]
-        sha256 = _combine(names, [digest for _, digest in plans])
+    urls = [source] if names is None else [in_folder(source, name) for name in names]
+    digests: list[str] = []
+    blocks = (block for url in urls for block in _divide(url, digests))
+    last, is_one = next(blocks, None), names is None
+    for block in blocks:
+        if last is not None:
+            yield last
+        last, is_one = block, False
+    if last is None or is_one:
+        yield whole
+        return
+    sha256 = digests[0] if names is None else _combine(names, digests)
     about = {"data": redact_url(source), "sha256": sha256, "name": UCI.get(sha256, "")}
-    return [partial(block, about=about) for block in plan]
+    yield partial(last, about=about)
 
 
 def _read_new(source: str, known: About) -> tuple[pa.Table | None, About]:
@@ -182,55 +189,63 @@ def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
     return dict(zip(table.column_names, table.columns, strict=True))
 
 
-def _plan(source: str) -> tuple[list[Callable[..., pd.DataFrame]], str]:
-    """A file's blocks, which are to be given what was read; and the SHA-256 of its content."""
+def _divide(source: str, digests: list[str]) -> Iterator[Callable[..., pd.DataFrame]]:
+    """A file's blocks, which can be told what was read; and, at the end, its content's SHA-256."""
     with _explained(source), _open(source) as file, ThreadPoolExecutor(1) as hasher:
         if is_parquet(file):
             groups = open_parquet(file).num_row_groups
+            yield from (partial(_read_group, source, group) for group in range(groups))
             file.seek(0)
-            return [partial(_read_group, source, group) for group in range(groups)], hash_file(file)
-        digest, hashing, names = hashlib.sha256(), Future[None](), None
+            digests.append(hash_file(file))
+            return
+        digest, hashing = hashlib.sha256(), Future[None]()
         hashing.set_result(None)
-        starts, place, line = [(0, 0)], 0, 0
-        for piece in pieces(csv := unzipped(file)):
+        names: list[str] | None = None
+        start, stop, any_quotes = 0, 0, False
+        for piece, has_quotes in pieces(csv := unzipped(file)):
+            if csv is file and stop - start >= BLOCK:
+                known = names if start else None
+                yield partial(_read_range, source, start, stop, known, any_quotes)
+                start, any_quotes = stop, False
             names = names or read_names(piece)
-            if place - starts[-1][0] >= BLOCK:
-                starts.append((place, line))
+            stop, any_quotes = stop + piece.size, any_quotes or has_quotes
             hashing.result()
             hashing = hasher.submit(digest.update, piece)
-            place, line = place + piece.size, line + count_lines(piece)
+        known = names if start else None
+        last = partial(_read_range, source, start, stop, known, any_quotes)
+        yield last if csv is file else partial(_read_file, source)
         hashing.result()
-        stops = [start for start, _ in starts[1:]] + [place]
-        blocks: list[Callable[..., pd.DataFrame]] = [
-            partial(_read_range, source, start, stop, names if start else None, line)
-            for (start, line), stop in zip(starts, stops, strict=True)
-        ]
-        return (blocks if csv is file else [partial(_read_file, source)]), digest.hexdigest()
+        digests.append(digest.hexdigest())
 
 
 def _read_range(
-    source: str, start: int, stop: int, names: list[str] | None, line: int, about: About
+    source: str,
+    start: int,
+    stop: int,
+    names: list[str] | None,
+    has_quotes: bool,
+    about: About | None = None,
 ) -> pd.DataFrame:
-    """Rows of a CSV file from byte to byte, which stand after that many lines."""
+    """Rows of a CSV file from byte to byte."""
     with _explained(source):
-        table = read_with(source, lambda file: parse_range(file, start, stop, names, line))
+        table = read_with(source, lambda file: parse_range(file, start, stop, names, has_quotes))
         return _to_frame(_columns(_unify([table])), about)
 
 
-def _read_group(source: str, group: int, about: About) -> pd.DataFrame:
+def _read_group(source: str, group: int, about: About | None = None) -> pd.DataFrame:
     """A row group of a Parquet file."""
     with _explained(source):
         tables = read_with(source, lambda file: list(parse_parquet(file, group)))
         return _to_frame(_columns(_unify(tables)), about)
 
 
-def _read_file(source: str, about: About) -> pd.DataFrame:
+def _read_file(source: str, about: About | None = None) -> pd.DataFrame:
     """A file of a folder."""
     with _explained(source), _open(source) as file:
         return _to_frame(_columns(_unify(parse_file(file)[0])), about)
 
 
-def _to_frame(columns: dict[str, pa.ChunkedArray], about: About) -> pd.DataFrame:
+def _to_frame(columns: dict[str, pa.ChunkedArray], about: About | None) -> pd.DataFrame:
     """Make a frame of columns, which are taken from the dictionary: each is held once."""
     made, is_large = {}, len(columns[COLUMNS[0]]) > MANY
     for name in COLUMNS:
@@ -238,7 +253,8 @@ def _to_frame(columns: dict[str, pa.ChunkedArray], about: About) -> pd.DataFrame
         if is_large:
             release_memory()  # Arrow keeps what it has used for itself
     frame = pd.DataFrame(made, copy=False)
-    frame.attrs["source"] = {key: about[key] or None for key in ("data", "sha256", "name")}
+    if about:
+        frame.attrs["source"] = {key: about[key] or None for key in ("data", "sha256", "name")}
     return frame
 
 

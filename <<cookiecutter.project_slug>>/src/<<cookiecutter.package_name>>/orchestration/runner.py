@@ -11,6 +11,7 @@ import copy
 <% endif %>
 import functools
 import importlib
+import itertools
 import logging
 import operator
 import os
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 SECONDS_TO_CONNECT = 10
 SECONDS_FOR_A_WORKER = 120
 LOCAL_WORKERS = 2
+FIRST_BLOCKS = 8
 # So many parts of a version must be the same. Another Python cannot run what is sent to it.
 PARTS = {"python": 2, "pandas": 1, "numpy": 1, "cloudpickle": 1, "dask": 1, "distributed": 1}
 # Dask's own setting lets the C library ask the system for each block of memory anew, which takes
@@ -167,14 +169,16 @@ def compute(client: Client, selection: Selection) -> Computed:
     for worker in client.ncores():  # type: ignore[no-untyped-call]
         loading = client.submit(pickle.loads, functions, workers=[worker], pure=False)
         distributed.fire_and_forget(loading)
-    blocks = get_blocks(selection)
-    log.info("computing %d blocks on %s", len(blocks), client.scheduler_info()["address"])
-    # All that they need is sent once to each worker, which keeps it.
-    sent = _pickle(functools.partial(_compute_nth, blocks, selection))
-    loaded = client.submit(pickle.loads, sent, pure=False)
-    found = client.map(operator.call, [loaded] * len(blocks), range(len(blocks)), pure=False)
+    blocks, found = iter(get_blocks(selection)), list[Any]()
+    # All that many blocks need is sent once to each worker, which keeps it; but the first begin
+    # while others are still looked for.
+    while some := list(itertools.islice(blocks, max(FIRST_BLOCKS, len(found)))):
+        sent = _pickle(functools.partial(_compute_nth, some, selection))
+        loaded = client.submit(pickle.loads, sent, pure=False)
+        found += client.map(operator.call, [loaded] * len(some), range(len(some)), pure=False)
+    log.info("computing %d blocks on %s", len(found), client.scheduler_info()["address"])
     try:
-        computed: list[Block | None] = client.gather(found)  # type: ignore[no-untyped-call]
+        computed: list[Block] = client.gather(found)  # type: ignore[no-untyped-call]
     except distributed.KilledWorker:
         problem = "workers ended, one after the other, while they computed the same block"
         hint = "give them more memory, or let data.py's blocks be smaller"
@@ -183,7 +187,7 @@ def compute(client: Client, selection: Selection) -> Computed:
         problem = f"a worker cannot import what it needs ({describe(error)})"
         hint = "install requirements.txt there; what functools.cache decorates is not sent at all"
         raise InputError(f"dask-task: {problem}; {hint}") from None
-    return join_blocks([each for each in computed if each is not None])
+    return join_blocks(computed)
 
 
 def _pickle(function: Callable[..., Any]) -> bytes:
@@ -197,7 +201,7 @@ def _pickle(function: Callable[..., Any]) -> bytes:
 
 def _compute_nth(
     blocks: Sequence[Callable[[], pd.DataFrame]], selection: Selection, number: int
-) -> Block | None:
+) -> Block:
     return compute_part(blocks[number], selection)
 
 
