@@ -23,6 +23,7 @@ from projects import (
     find_python,
     lend_environment,
     own_environment,
+    quicken,
     run,
 )
 from slow import SlowLog
@@ -115,6 +116,7 @@ def installed(shared: Path) -> Callable[[str, str], Project]:
                     "make", "setup", f"PYTHON={find_python(version)}", cwd=project.path, limit=900
                 )
                 assert result.returncode == 0, result.stdout + result.stderr
+                quicken(project)
         return Project(folder / "ticket-model-evaluation")
 
     return install

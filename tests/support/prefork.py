@@ -8,6 +8,7 @@ null for the package itself, else another project with the same requirements: it
 """
 
 import functools
+import gc
 import importlib
 import io
 import json
@@ -159,6 +160,7 @@ if __name__ == "__main__":
     del sys.path[0]  # this folder
     for name in modules:
         importlib.import_module(name)
+    gc.freeze()  # else to look for garbage would copy all memory in each new process
     for line in sys.stdin:
         job = json.loads(line)
         if job["project"]:  # of which this package is no part

@@ -113,10 +113,18 @@ def lend_environment(project: Project, installed: Project) -> Project:
     own = next((venv / "lib").glob("python*/site-packages"))
     (own / "lent.pth").write_text(f"{packages}\n")
     (own / "project.pth").write_text(f"{project.source.parent}\n")
+    quicken(project)
     call = f"from {project.package}.cli import main\n\nmain()\n"
     project.command.write_text(f"#!{project.python}\n{call}")
     project.command.chmod(0o755)
     return project
+
+
+def quicken(project: Project) -> None:
+    """Let its processes hardly look for garbage, which takes a quarter of the time of imports."""
+    code = "import atexit, gc; gc.set_threshold(50_000, 20, 20); atexit.register(gc.freeze)\n"
+    (own,) = (project.path / ".venv" / "lib").glob("python*/site-packages")
+    (own / "quick.pth").write_text(code)
 
 
 def own_environment(home: Path) -> dict[str, str | None]:
