@@ -16,6 +16,7 @@ from commands import Commands, Prefork
 from filelock import FileLock
 from prefect_server import Prefect, background, free_port, wait_until
 from projects import (
+    COLLECT_LESS,
     PYTHONS,
     VARIANTS,
     Project,
@@ -23,7 +24,6 @@ from projects import (
     find_python,
     lend_environment,
     own_environment,
-    quicken,
     run,
 )
 from slow import SlowLog
@@ -116,7 +116,8 @@ def installed(shared: Path) -> Callable[[str, str], Project]:
                     "make", "setup", f"PYTHON={find_python(version)}", cwd=project.path, limit=900
                 )
                 assert result.returncode == 0, result.stdout + result.stderr
-                quicken(project)
+                (packages,) = project.path.glob(".venv/lib/python*/site-packages")
+                (packages / "quick.pth").write_text(COLLECT_LESS)
         return Project(folder / "ticket-model-evaluation")
 
     return install

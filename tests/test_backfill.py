@@ -71,11 +71,8 @@ def variant() -> str:
     return "3"
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_one_that_is_killed_midway_goes_on_and_ends_as_if_nothing_had_happened(
-    project: Project, jobs: str
-):
-    arguments = (*DAYS, *TWO_MONTHS, "--jobs", jobs)
+def test_one_that_is_killed_midway_goes_on_and_ends_as_if_nothing_had_happened(project: Project):
+    arguments = (*DAYS, *TWO_MONTHS, "--jobs", "2")
     with start(project, *arguments) as process:
         # All 60 take less than a second.
         wait_until(lambda: len(kept(project)) >= 3, "three trials", 120, pause=0.01)

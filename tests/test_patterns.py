@@ -26,7 +26,6 @@ from postgres import find_postgres, serve_postgres
 from prefect_server import free_port, wait_until
 from projects import (
     OF_EVALUATION,
-    VARIANTS,
     Project,
     bake,
     full_environment,
@@ -270,7 +269,7 @@ def use_sqlite(project: Project) -> str:
 
 
 # What knows no Prefect is the same in both variants: see test_generated.
-IN_3, IN_1 = ([(variant, pattern) for pattern in FILES] for variant in VARIANTS)
+IN_3 = [("3", pattern) for pattern in FILES]
 
 
 @pytest.fixture(params=IN_3, ids="-".join)
@@ -279,7 +278,6 @@ def laid(request: pytest.FixtureRequest, lay_over: Callable[[str, str], Laid]) -
     return lay_over(*request.param)
 
 
-in_both = pytest.mark.parametrize("laid", [*IN_3, *IN_1], indirect=True, ids="-".join)
 in_1_too = pytest.mark.parametrize(
     "laid",
     [*IN_3, ("1", "churn")],  # which has a challenger
@@ -449,7 +447,7 @@ def test_backfill_makes_the_same_trial(laid: Laid, tmp_path: Path):
     assert not OF_TICKETS.search(result.stdout + result.stderr)
 
 
-@in_both
+@in_1_too
 def test_the_flow_makes_the_same_trial(laid: Laid, api):
     expected, _ = laid.evaluated
     found, log = laid.ask(FLOW[laid.variant], laid.parameters, **api(laid.variant))

@@ -161,7 +161,7 @@ def watched_arguments() -> Iterator[list[bytes]]:
     stop = threading.Event()
 
     def watch() -> None:
-        while not stop.wait(0.03):
+        while not stop.wait(0.1):
             for process in Path("/proc").glob("[0-9]*/cmdline"):
                 with suppress(OSError):
                     seen.append(process.read_bytes())

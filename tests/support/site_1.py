@@ -13,7 +13,7 @@ from typing import Any
 
 import requests
 from commands import Prefork
-from projects import Project, bake, full_environment, lend_environment, run, uv
+from projects import COLLECT_LESS, Project, bake, full_environment, lend_environment, run, uv
 from servers.loopback import StandIn
 from servers.prefect_1 import PrefectAPI
 from servers.saturn_1 import IMAGE, LABELS, SaturnAPI
@@ -229,7 +229,7 @@ def make_site(folder: Path, installed: Project) -> Site:
     uv("venv", "--quiet", "--python", project.python.resolve(), site.image)
     packages = next((installed.path / ".venv" / "lib").glob("python*/site-packages"))
     own = next((site.image / "lib").glob("python*/site-packages"))
-    (own / "lent.pth").write_text(f"{packages}\n")
+    (own / "lent.pth").write_text(f"{packages}\n{COLLECT_LESS}\n")
     script = site.image / "bin" / "prefect"
     script.write_text(f'#!/bin/sh\nexec {site.image}/bin/python -m prefect "$@"\n')
     script.chmod(0o755)
