@@ -182,15 +182,22 @@ def saturn(cluster) -> Iterator[tuple[DaskAPI, dict[str, str]]]:
         )
 
 
+def own_trials(folder: Path) -> int:
+    return len([*(folder / "trials").glob("*.json")])
+
+
 AWAY = {"DASK_WORKERS": "", "DASK_WORKER_SIZE": "", "SATURN_BASE_URL": "", "BASE_URL": ""}
 AWAY |= {"SATURN_TOKEN": ""}
 
 
 @pytest.mark.parametrize("how", ["dask-task", "dask-cluster"])
-def test_a_trial_is_the_same_however_it_was_executed(how, driver, cluster, single):
+def test_a_trial_is_the_same_however_it_was_executed(how, driver, cluster, single, place):
+    _, folder, _ = place
     _, workers = cluster
     workers.ask("tasks")
+    kept = own_trials(folder)
     assert run(driver, how) == single
+    assert own_trials(folder) == kept + 1  # the workers do not have TRIALS_URL
     done = workers.ask("tasks")["done"]
     if how == "dask-cluster":
         assert sorted(STEPS) == sorted(name for name in done if name in STEPS)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
-from << cookiecutter.package_name >> import cli, pipeline
+from << cookiecutter.package_name >> import cli, pipeline, settings
 from << cookiecutter.package_name >>.errors import InputError
 from << cookiecutter.package_name >>.evaluation.store import write_trial_summary
 from << cookiecutter.package_name >>.evaluation.trial import Trial
@@ -122,3 +124,21 @@ def test_a_column_that_the_model_needs_and_the_rows_lack_is_named_in_one_line(ro
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(KeyError):  # a fault of another kind
         pipeline.call(lambda df: {}[df.columns[0]], rows)
+
+
+def test_runs_at_once_in_one_process_have_settings_of_their_own(monkeypatch, trials):
+    monkeypatch.setenv("DATA_MAX_MB", "5")
+    asked, ask = threading.Barrier(2, timeout=30), settings.load_settings
+
+    def read():
+        asked.wait()  # both have begun
+        with ThreadPoolExecutor(1) as pool:  # as for what is fetched
+            return [ask(), pool.submit(settings.carry(ask)).result()]
+
+    places = [f"{trials}-1", f"{trials}-2"]
+    runs = [settings.carry(read, {"TRIALS_URL": place}) for place in places]
+    with ThreadPoolExecutor(2) as pool:
+        found = [run.result() for run in [pool.submit(each) for each in runs]]
+        assert [[each.trials for each in both] for both in found] == [[p, p] for p in places]
+        assert [each.data_max_bytes for each in found[0]] == [5e6, 5e6]
+        assert {pool.submit(ask).result().trials for _ in range(9)} == {trials}

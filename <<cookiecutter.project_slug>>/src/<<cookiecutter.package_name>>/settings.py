@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import getpass
 import io
 import os
 import re
+import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import platformdirs
 from dotenv import dotenv_values
@@ -17,6 +21,10 @@ from dotenv.parser import parse_stream
 from .errors import InputError, redact_url
 
 SLUG = << cookiecutter.project_slug | quoted >>
+P = ParamSpec("P")
+R = TypeVar("R")
+# By thread, variables of the run that it works for: a cluster's worker may work for several.
+CARRIED: dict[int, Mapping[str, str]] = {}
 SINGLE_MACHINE, DASK_CLUSTER, DASK_TASK = "single-machine", "dask-cluster", "dask-task"
 EXECUTIONS = (SINGLE_MACHINE, DASK_CLUSTER, DASK_TASK)
 PREFECT_PROJECT = << cookiecutter.prefect_project | quoted >>
@@ -124,10 +132,10 @@ def load_settings(trials: str | None = None) -> Settings:
     read_env_file()
     if trials:
         os.environ["TRIALS_URL"] = _place(trials, Path.cwd())
-    trials = _place(os.environ.get("TRIALS_URL") or "trials", project_folder())
-    cache = os.environ.get("CACHE_DIR") or platformdirs.user_cache_dir(SLUG)
+    trials = _place(_read("TRIALS_URL") or "trials", project_folder())
+    cache = _read("CACHE_DIR") or platformdirs.user_cache_dir(SLUG)
     return Settings(
-        data=os.environ.get("DATA_URL") or None,
+        data=_read("DATA_URL"),
         trials=trials,
         cache=_folder("CACHE_DIR", cache),
         download_timeout=_number("DOWNLOAD_TIMEOUT", "seconds", default=60.0),
@@ -135,18 +143,40 @@ def load_settings(trials: str | None = None) -> Settings:
         data_max_bytes=int(_number("DATA_MAX_MB", "megabytes", default=1000.0) * 1e6),
         prefect_project=_name("PREFECT_CLOUD_PROJECT_NAME") or PREFECT_PROJECT,
         execution=_choice("EXECUTION", EXECUTIONS),
-        dask_address=os.environ.get("DASK_ADDRESS") or None,
+        dask_address=_read("DASK_ADDRESS"),
         dask_workers=_count("DASK_WORKERS", 1000),
-        dask_worker_size=os.environ.get("DASK_WORKER_SIZE") or None,
+        dask_worker_size=_read("DASK_WORKER_SIZE"),
         username=_name("SATURN_USERNAME") or _local_user(),
 <% if cookiecutter.prefect_version == "3" %>
-        git_block=os.environ.get("GIT_BLOCK") or None,
-        alert_block=os.environ.get("ALERT_BLOCK") or None,
+        git_block=_read("GIT_BLOCK"),
+        alert_block=_read("ALERT_BLOCK"),
 <% else %>
-        prefect_key=os.environ.get("PREFECT_USER_TOKEN") or None,
+        prefect_key=_read("PREFECT_USER_TOKEN"),
         api_timeout=_number("API_TIMEOUT", "seconds", default=60.0),
 <% endif %>
     )
+
+
+def carry(function: Callable[P, R], variables: Mapping[str, str] | None = None) -> Callable[P, R]:
+    """Make a function for which variables have these values, in whichever thread it is called.
+
+    Args:
+        function: The function.
+        variables: What they hold; None: those that this thread was given in the same way.
+    """
+    carried = CARRIED.get(threading.get_ident(), {}) if variables is None else variables
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        thread = threading.get_ident()
+        before = CARRIED.get(thread, {})
+        CARRIED[thread] = carried
+        try:
+            return function(*args, **kwargs)
+        finally:
+            CARRIED[thread] = before
+
+    return run
 
 
 def set_execution(
@@ -195,9 +225,14 @@ def saturn_url() -> str | None:
 
 
 <% endif %>
+def _read(variable: str) -> str | None:
+    """What a variable holds; None if that is nothing."""
+    return CARRIED.get(threading.get_ident(), {}).get(variable) or os.environ.get(variable) or None
+
+
 def _name(variable: str) -> str | None:
     """The name that a variable holds, if it is set and Prefect accepts it."""
-    name = os.environ.get(variable)
+    name = _read(variable)
     if name and (set(name) & set("/%&<>\n") or name.lower().startswith(("prefect", "-"))):
         problem = "Prefect does not accept / % & < > in a name, nor - or prefect at its start"
         raise InputError(f"{variable}: {name!r} is not a valid name: {problem}; set another")
@@ -229,7 +264,7 @@ def _folder(variable: str, text: str) -> Path:
 
 
 def _number(variable: str, unit: str, default: float) -> float:
-    text = os.environ.get(variable) or str(default)
+    text = _read(variable) or str(default)
     with suppress(ValueError):
         if 0 < float(text) < 86400:
             return float(text)
@@ -238,7 +273,7 @@ def _number(variable: str, unit: str, default: float) -> float:
 
 
 def _count(variable: str, most: int) -> int | None:
-    text = os.environ.get(variable) or ""
+    text = _read(variable) or ""
     if not text or (re.fullmatch("[0-9]{1,9}", text, re.ASCII) and 0 < int(text) <= most):
         return int(text) if text else None
     raise InputError(f"{variable}: {text!r} is not a whole number from 1 to {most}; set one")
@@ -246,7 +281,7 @@ def _count(variable: str, most: int) -> int | None:
 
 def _choice(variable: str, choices: tuple[str, ...]) -> str:
     """The choice that a variable holds; the first one if it is not set."""
-    text = os.environ.get(variable) or choices[0]
+    text = _read(variable) or choices[0]
     if text not in choices:
         raise InputError(f"{variable}: {text!r} is none of {', '.join(choices)}; set one of them")
     return text

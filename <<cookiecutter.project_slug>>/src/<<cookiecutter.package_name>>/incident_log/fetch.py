@@ -16,7 +16,7 @@ import click
 import fsspec
 
 from ..errors import InputError, UnavailableError, describe, redact_url
-from ..settings import load_settings
+from ..settings import carry, load_settings
 
 # UCI's address today, and an older one.
 URL = "https://archive.ics.uci.edu/static/public/498/incident+management+process+enriched+event+log.zip"
@@ -102,7 +102,7 @@ def within_limits(source: str, function: Callable[P, R], /, *args: P.args, **kwa
     if "://" not in source:
         return function(*args, **kwargs)
     with ThreadPool(1) as pool:  # unlike an executor's, its threads do not keep Python running
-        fetching = pool.apply_async(function, args, kwargs)
+        fetching = pool.apply_async(carry(function), args, kwargs)
         fetching.wait(load_settings().download_max_seconds)
         if not fetching.ready():  # however slowly headers or blocks arrive
             raise UnavailableError("it was not complete within DOWNLOAD_MAX_SECONDS; raise that")

@@ -34,6 +34,7 @@ from ..settings import (
     DASK_CLUSTER,
     SINGLE_MACHINE,
     Settings,
+    carry,
     load_settings,
 <% if cookiecutter.prefect_version == "1" %>
     saturn_url,
@@ -170,10 +171,11 @@ def compute(client: Client, selection: Selection) -> Computed:
         loading = client.submit(pickle.loads, functions, workers=[worker], pure=False)
         distributed.fire_and_forget(loading)
     blocks, found = iter(get_blocks(selection)), list[Any]()
+    compute_nth = carry(_compute_nth, read_carried())
     # All that many blocks need is sent once to each worker, which keeps it; but the first begin
     # while others are still looked for.
     while some := list(itertools.islice(blocks, max(FIRST_BLOCKS, len(found)))):
-        sent = _pickle(functools.partial(_compute_nth, some, selection))
+        sent = _pickle(functools.partial(compute_nth, some, selection))
         loaded = client.submit(pickle.loads, sent, pure=False)
         found += client.map(operator.call, [loaded] * len(some), range(len(some)), pure=False)
     log.info("computing %d blocks on %s", len(found), client.scheduler_info()["address"])
@@ -197,6 +199,13 @@ def _pickle(function: Callable[..., Any]) -> bytes:
         problem = f"what they hold cannot be sent to a cluster ({describe(error)})"
         hint = "create such objects inside a function"
         raise InputError(f"data.py or model.py: {problem}; {hint}") from None
+
+
+def read_carried() -> dict[str, str]:
+    """Read the variables that a run's steps need on a cluster's workers, which have their own."""
+    carried = {"TRIALS_URL": load_settings().trials}  # which reads the file .env, too
+    names = ("DATA_URL", "DOWNLOAD_TIMEOUT", "DOWNLOAD_MAX_SECONDS", "DATA_MAX_MB")
+    return carried | {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _compute_nth(
@@ -225,7 +234,7 @@ def make_task_runner() -> TaskRunner[Any] | None:
 
         def submit(self, task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
             task = copy.copy(task)
-            task.fn = carry_settings(task.fn)
+            task.fn = carry(task.fn, read_carried())
             context = FlowRunContext.get()
             if context is None:
                 return super().submit(task, *args, **kwargs)
@@ -246,20 +255,6 @@ def make_task_runner() -> TaskRunner[Any] | None:
             return super().client
 
     return ClusterTaskRunner()
-
-
-def carry_settings(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function that has this process's settings wherever it runs."""
-    names = ("DOWNLOAD_TIMEOUT", "DOWNLOAD_MAX_SECONDS", "DATA_MAX_MB")
-    carried = {name: os.environ[name] for name in names if name in os.environ}
-    carried["TRIALS_URL"] = load_settings().trials
-
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        os.environ.update(carried)
-        return function(*args, **kwargs)
-
-    return run
 
 
 <% else %>
