@@ -103,8 +103,8 @@ def parse_range(
     stop: int,
     names: list[str] | None,
     has_quotes: bool,
-) -> pa.Table:
-    """Parse rows of a CSV file.
+) -> list[pa.Table]:
+    """Parse rows of a CSV file, into one table.
 
     Args:
         file: The file.
@@ -121,7 +121,7 @@ def parse_range(
     if file.readinto(rows) != rows.size:
         raise InputError("it became shorter while it was read; read it again")
     try:
-        return narrow(_read_csv(rows, has_quotes, names), 0)
+        return [narrow(_read_csv(rows, has_quotes, names), 0)]
     except TimeError as error:
         file.seek(0)
         parts = (file.read(min(PART, start - place)) for place in range(0, start, PART))

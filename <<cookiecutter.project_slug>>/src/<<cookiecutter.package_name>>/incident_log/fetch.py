@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -77,13 +77,13 @@ def in_folder(source: str, name: str) -> str:
     return f"{folder}{'' if folder.endswith('/') else '/'}{name}{chain}{rest}"
 
 
-def read_with(source: str, read: Callable[[IO[bytes]], R]) -> R:
-    """Let a function read parts of a file."""
+def read_with(source: str, read: Callable[[IO[bytes]], Iterable[R]]) -> list[R]:
+    """Let a function read parts of a file; returns what it yields."""
 
-    def run() -> R:
+    def run() -> list[R]:
         system, path = _locate(source)
         with system.open(path) as file:
-            return read(file)
+            return list(read(file))
 
     return within_limits(source, run)
 

@@ -35,6 +35,11 @@ def parse_file(file: IO[bytes]) -> tuple[list[pa.Table], str]:
     return parse_csv(unzipped(file), digest), digest.hexdigest()
 
 
+def parse_tables(file: IO[bytes]) -> list[pa.Table]:
+    """The tables of `parse_file`."""
+    return parse_file(file)[0]
+
+
 def hash_file(file: IO[bytes]) -> str:
     """The SHA-256 of a file, which is at its start again."""
     file.seek(0)

@@ -25,6 +25,7 @@ from .formats import (
     open_parquet,
     parse_file,
     parse_parquet,
+    parse_tables,
     unzipped,
 )
 from .sample import make_log
@@ -194,55 +195,39 @@ def _divide(source: str, digests: list[str]) -> Iterator[Callable[..., pd.DataFr
     with _explained(source), _open(source) as file, ThreadPoolExecutor(1) as hasher:
         if is_parquet(file):
             groups = open_parquet(file).num_row_groups
-            yield from (partial(_read_group, source, group) for group in range(groups))
-            file.seek(0)
+            parts = (partial(parse_parquet, group=group) for group in range(groups))
+            yield from (partial(_read_block, source, parse) for parse in parts)
             digests.append(hash_file(file))
             return
         digest, hashing = hashlib.sha256(), Future[None]()
         hashing.set_result(None)
         names: list[str] | None = None
         start, stop, any_quotes = 0, 0, False
+
+        def find_block() -> Callable[..., pd.DataFrame]:
+            known = names if start else None  # else the rows begin with them
+            parse = partial(parse_range, start=start, stop=stop, names=known, has_quotes=any_quotes)
+            return partial(_read_block, source, parse if csv is file else parse_tables)
+
         for piece, has_quotes in pieces(csv := unzipped(file)):
             if csv is file and stop - start >= BLOCK:
-                known = names if start else None
-                yield partial(_read_range, source, start, stop, known, any_quotes)
+                yield find_block()
                 start, any_quotes = stop, False
             names = names or read_names(piece)
             stop, any_quotes = stop + piece.size, any_quotes or has_quotes
             hashing.result()
             hashing = hasher.submit(digest.update, piece)
-        known = names if start else None
-        last = partial(_read_range, source, start, stop, known, any_quotes)
-        yield last if csv is file else partial(_read_file, source)
+        yield find_block()
         hashing.result()
         digests.append(digest.hexdigest())
 
 
-def _read_range(
-    source: str,
-    start: int,
-    stop: int,
-    names: list[str] | None,
-    has_quotes: bool,
-    about: About | None = None,
+def _read_block(
+    source: str, parse: Callable[[IO[bytes]], Iterable[pa.Table]], about: About | None = None
 ) -> pd.DataFrame:
-    """Rows of a CSV file from byte to byte."""
+    """A file, or a part of it, as the function parses it."""
     with _explained(source):
-        table = read_with(source, lambda file: parse_range(file, start, stop, names, has_quotes))
-        return _to_frame(_columns(_unify([table])), about)
-
-
-def _read_group(source: str, group: int, about: About | None = None) -> pd.DataFrame:
-    """A row group of a Parquet file."""
-    with _explained(source):
-        tables = read_with(source, lambda file: list(parse_parquet(file, group)))
-        return _to_frame(_columns(_unify(tables)), about)
-
-
-def _read_file(source: str, about: About | None = None) -> pd.DataFrame:
-    """A file of a folder."""
-    with _explained(source), _open(source) as file:
-        return _to_frame(_columns(_unify(parse_file(file)[0])), about)
+        return _to_frame(_columns(_unify(read_with(source, parse))), about)
 
 
 def _to_frame(columns: dict[str, pa.ChunkedArray], about: About | None) -> pd.DataFrame:
