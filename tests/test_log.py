@@ -10,9 +10,11 @@ import pytest
 from commands import Commands, assert_refused, trial_of
 from logs import COLUMNS, LOG, MEMBER, PYTHONS, ROWS, make_csv, make_rows, zipped
 
-pytestmark = pytest.mark.parametrize("commands_of_module", PYTHONS, indirect=True)
+# zipfile and csv are Python's own; all else does not depend on its version.
+on_each_python = pytest.mark.parametrize("commands_of_module", PYTHONS, indirect=True)
 
 
+@on_each_python
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -68,6 +70,7 @@ def test_a_log_that_is_wrong(commands, tmp_path, content, words, as_zip):
     assert commands.kept() == commands.cached() == []
 
 
+@on_each_python
 @pytest.mark.parametrize(
     "content",
     [
@@ -105,6 +108,7 @@ def test_a_log_in_another_form(commands, tmp_path, content):
     assert plain["data"]["num_obs"] == len(ROWS)
 
 
+@on_each_python
 @pytest.mark.parametrize("first_quote", [0, 59_990])
 def test_line_breaks_in_quotes_over_many_pieces(commands, tmp_path, first_quote):
     rows = make_rows(60_000)
@@ -122,6 +126,7 @@ def test_a_large_log_without_line_feeds(commands, tmp_path):
     assert trial["data"]["num_obs"] == 60_000
 
 
+@on_each_python
 def test_a_wrong_time_far_down_is_named_by_its_line(commands, tmp_path):
     rows = make_rows(60_000)
     rows[59_000][2] = "30/2/2017 10:00"
@@ -140,6 +145,7 @@ def test_rows_that_lack_a_time_are_left_out(commands, tmp_path):
 # Zips.
 
 
+@on_each_python
 @pytest.mark.parametrize("size", [100, 2**32 - 2])
 def test_a_zip_that_is_wrong_about_its_size(commands, tmp_path, size):
     content = bytearray(LOG)
@@ -153,6 +159,7 @@ def test_a_zip_that_is_wrong_about_its_size(commands, tmp_path, size):
         assert trial_of(result)["data"]["num_obs"] == len(ROWS)
 
 
+@on_each_python
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_zip_that_is_not_deflated(commands, tmp_path, broken):
     content = bytearray(zipped(make_csv(ROWS), method=zipfile.ZIP_LZMA))
@@ -163,11 +170,13 @@ def test_a_zip_that_is_not_deflated(commands, tmp_path, broken):
     assert_refused(result, f"must hold {MEMBER}, deflated or stored")
 
 
+@on_each_python
 def test_names_in_a_zip_stay_in_one_line(commands, tmp_path):
     (tmp_path / "log.zip").write_bytes(zipped(b"", "a\nError: b\x1b[2J.csv"))
     assert_refused(commands.evaluate("--data", tmp_path / "log.zip"), r"['a\nError: b\x1b[2J.csv']")
 
 
+@on_each_python
 def test_a_wrong_checksum_ends_no_process_badly(commands, tmp_path):
     content = bytearray(zipped(make_csv(make_rows(60_000))))
     directory = content.rfind(b"PK\x01\x02")
@@ -181,6 +190,7 @@ def test_a_wrong_checksum_ends_no_process_badly(commands, tmp_path):
         assert "Bad CRC-32" in line
 
 
+@on_each_python
 @pytest.mark.parametrize("quotes", [b"", b'"'])
 @pytest.mark.parametrize("as_zip", [True, False])
 def test_a_log_that_is_too_large(commands, tmp_path, as_zip, quotes):
