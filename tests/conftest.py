@@ -14,7 +14,7 @@ import boto3
 import pytest
 from commands import Commands, Prefork
 from filelock import FileLock
-from prefect_server import Prefect, background, free_port, wait_until
+from prefect_server import Prefect, background, wait_until
 from projects import (
     COLLECT_LESS,
     PYTHONS,
@@ -25,8 +25,11 @@ from projects import (
     lend_environment,
     own_environment,
     run,
+    share_bytecode,
 )
 from slow import SlowLog
+
+from tools.demo import find_port
 
 collect_ignore = ["patterns"]  # laid over generated projects, whose tests are in there
 MISSING = [version for version in PYTHONS if find_python(version) is None]
@@ -118,6 +121,9 @@ def installed(shared: Path) -> Callable[[str, str], Project]:
                 assert result.returncode == 0, result.stdout + result.stderr
                 (packages,) = project.path.glob(".venv/lib/python*/site-packages")
                 (packages / "quick.pth").write_text(COLLECT_LESS)
+                for lender in shared.glob(f"installed-*-{version}/*/.venv/lib/*/site-packages"):
+                    if lender != packages:
+                        share_bytecode(lender, packages)
         return Project(folder / "ticket-model-evaluation")
 
     return install
@@ -222,7 +228,7 @@ def prefect(
     }
     project = lend_environment(bake(folder / "server"), installed(*existing("3")))
     make_prefect_home(folder / "home" / f".prefect-{project.slug}")
-    port = free_port()
+    port = find_port()
     log = folder / "server.log"
     with background(project, log, environment, "server", "--port", str(port)) as server:
         wait_until(

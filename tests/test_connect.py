@@ -10,7 +10,6 @@ import pytest
 from prefect_server import (
     Prefect,
     background,
-    free_port,
     wait_until,
     watched_arguments,
 )
@@ -18,6 +17,8 @@ from projects import ROOT, Project, run
 from servers.prefect_cloud import PrefectCloud, Recorder
 from slow import OtherApi
 from terminal import Terminal
+
+from tools.demo import find_port
 
 KEY = "pnu_0123456789abcdefSECRET"
 REFUSED = (
@@ -231,7 +232,7 @@ def test_a_flow_whose_server_is_down_says_so_in_one_line(prefect: Prefect, anoth
     project = another(project_slug="stranded")
     home = tmp_path / ".prefect-stranded"
     home.mkdir()
-    url = f"http://127.0.0.1:{free_port()}/api"
+    url = f"http://127.0.0.1:{find_port()}/api"
     (home / "profiles.toml").write_text(f'active="a"\n[profiles.a]\nPREFECT_API_URL = "{url}"\n')
     flow = (project.python, "-m", "stranded.orchestration.flow")
     result = project.run(*flow, env={**prefect.environment, "HOME": str(tmp_path)})

@@ -23,7 +23,7 @@ from chromium import find_chromium, look
 from commands import Prefork, assert_refused, trial_of
 from conftest import existing
 from postgres import find_postgres, serve_postgres
-from prefect_server import free_port, wait_until
+from prefect_server import wait_until
 from projects import (
     OF_EVALUATION,
     Project,
@@ -35,6 +35,8 @@ from projects import (
     uv,
 )
 from test_generated import cache_folder
+
+from tools.demo import find_port
 
 PATTERNS = Path(__file__).with_name("patterns")
 ROWS = Path(__file__).parent / "support" / "pattern_rows.py"
@@ -67,6 +69,7 @@ OUTCOMES = {
     "triage": {"classes": "rect mark"},
     "triage_probabilities": {"probabilities": "point", "classes": "rect mark"},
 }
+OF_STATISTICS = ("intervals", "gate", "outcomes", "selection")  # tests that import nothing else
 DRAWN = ("euros", "churn", "triage", "triage_probabilities")  # others show what these show
 # What takes long to import.
 IMPORTS = (
@@ -78,6 +81,7 @@ IMPORTS = (
     "joblib",
     "prefect",
 )
+
 OF_TICKETS = re.compile(r"(?<![\w-])(tickets|h|seconds)\b")
 
 FLOW = {
@@ -296,7 +300,7 @@ def prefect_3(
     """The address of a Prefect 3 server, quicker than a temporary one in each run; its folder."""
     lender, folder = installed(*existing("3")), tmp_path_factory.mktemp("prefect")
     make_prefect_home(folder / "prefect")
-    port = str(free_port())
+    port = str(find_port())
     own = own_environment(folder) | {"PREFECT_HOME": str(folder / "prefect")}
     command = [lender.path / ".venv/bin/prefect", "server", "start", "--host", "127.0.0.1"]
     with (folder / "log").open("w+") as log:
@@ -339,7 +343,7 @@ def test_the_projects_tests_pass(laid: Laid):
     # What reads no file of the team's own is run for one pattern, and what knows no Prefect once;
     # the tests of statistics import nothing but them.
     is_first = (laid.pattern, laid.variant) == ("euros", "3")
-    left_out = ("intervals", "gate") if is_first else ("commands", *OF_EVALUATION)
+    left_out = OF_STATISTICS if is_first else ("commands", *OF_EVALUATION)
     result = laid.run(laid.project.python, *own_tests(*left_out))
     assert result.returncode == 0, result.stdout + result.stderr
     assert not re.search("skipped|failed", result.stdout)

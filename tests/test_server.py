@@ -8,9 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from prefect_server import Prefect, background, free_port, wait_until
+from prefect_server import Prefect, background, wait_until
 from slow import SlowLog
 from terminal import Terminal
+
+from tools.demo import find_port
 
 KEY = "pnu_0123456789abcdefSECRET"
 
@@ -40,7 +42,7 @@ def test_a_server_on_a_terminal_asks_nothing_and_leaves_the_users_profiles_alone
 ):
     if port and not is_free(port):
         pytest.skip(f"something else has port {port}")
-    port = port or free_port()
+    port = port or find_port()
     project = another(project_slug="typed")
     # 4200 is what Prefect's profile `local` names, to which it would switch.
     mine = tmp_path / ".prefect" / "profiles.toml"
@@ -82,7 +84,7 @@ def test_a_server_that_does_not_start_costs_no_log_in(prefect: Prefect, tmp_path
     profiles.write_text(f'active = "mine"\n[profiles.mine]\n{held}')
     (home / "prefect.db").write_text("this is not a database")
     before = profiles.read_bytes()
-    result = prefect.run("server", "--port", str(free_port()), env={"HOME": str(tmp_path)})
+    result = prefect.run("server", "--port", str(find_port()), env={"HOME": str(tmp_path)})
     assert result.returncode == 2
     assert "not a database" in result.stderr
     assert result.stderr.splitlines()[-1].startswith("Error: server: it has ended, or did not")
@@ -97,7 +99,7 @@ def test_the_server_stops_while_a_worker_runs_the_flow(
     make_prefect_home(home / ".prefect-outlived")
     project = another(project_slug="outlived", schedule_hours="0")
     environment = {**prefect.environment, "HOME": str(home)}
-    port = free_port()
+    port = find_port()
     logs = [tmp_path / "server.log", tmp_path / "server-again.log", tmp_path / "worker.log"]
 
     def serve(log: Path):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,18 @@ def choose_data(data: str) -> str:
         )
         return "sample"
     return ""
+
+
+def find_port() -> int:
+    """Find a free port.
+
+    It is below those that systems give to whoever asks for any: they would give it away before a
+    server that takes long to start listens there.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def scaffold(folder: Path) -> Path:
@@ -195,9 +208,7 @@ def run_flow(command: str, project: Path, data: str, keep: bool) -> None:
         DemoError: With the step that failed.
     """
     folder = project.parent
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = find_port()
     with ExitStack() as running:
         say("Starting a local Prefect server, connecting the project to it, creating its work pool")
         serve = [command, "server", "--port", str(port)]

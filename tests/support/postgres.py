@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prefect_server import free_port, wait_until
+from prefect_server import wait_until
+
+from tools.demo import find_port
 
 USER = "shop"
 DATABASE = "postgres"
@@ -41,7 +43,7 @@ def serve_postgres(programs: Path, *settings: str) -> Iterator[tuple[str, str]]:
     # The server refuses to run as root, and whoever runs it must reach its folder.
     user = "nobody" if os.geteuid() == 0 else None
     password = secrets.token_urlsafe(12)
-    port = free_port()
+    port = find_port()
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
         folder = Path(name)
         (folder / "password").write_text(password)

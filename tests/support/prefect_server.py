@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -82,12 +81,6 @@ class Prefect:
 
     def flow_run(self, output: str) -> Any:
         return self.get(f"/flow_runs/{output.strip().splitlines()[0].rpartition('/')[2]}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def with_limits(project: Project, module: str, limits: str) -> tuple[str | Path, ...]:

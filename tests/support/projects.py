@@ -6,8 +6,11 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from cookiecutter.main import cookiecutter
@@ -22,6 +25,8 @@ COLLECT_LESS = "import atexit, gc; gc.set_threshold(50_000, 20, 20); atexit.regi
 OF_EVALUATION = tuple(
     "intervals gate outcomes scores report selection trial backfill blocks".split()
 )
+
+_BAKED = tempfile.TemporaryDirectory(prefix="baked-")
 
 
 @dataclass(frozen=True)
@@ -96,12 +101,21 @@ def full_environment(*changes: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def bake(folder: Path, **answers: str) -> Project:
-    """Generate a project with cookiecutter's own function, as `cookiecutter --no-input` does."""
-    path = Path(
-        cookiecutter(str(ROOT), no_input=True, extra_context=answers, output_dir=str(folder))
-    )
+    """Generate a project with cookiecutter's own function, as `cookiecutter --no-input` does.
+
+    It does not depend on the folder, so the same answers give a copy.
+    """
+    made = _bake_once(*answers.items())
+    path = Path(shutil.copytree(made, folder / made.name, symlinks=True))
     saved = json.loads((path / ".cookiecutter.json").read_text(encoding="utf-8"))["default_context"]
     return Project(path, saved["project_slug"], saved["package_name"])
+
+
+@cache
+def _bake_once(*answers: tuple[str, str]) -> Path:
+    folder = f"{_BAKED.name}/{len(list(Path(_BAKED.name).iterdir()))}"
+    context = dict(answers)
+    return Path(cookiecutter(str(ROOT), no_input=True, extra_context=context, output_dir=folder))
 
 
 def lend_environment(project: Project, installed: Project) -> Project:
@@ -119,6 +133,17 @@ def lend_environment(project: Project, installed: Project) -> Project:
     project.command.write_text(f"#!{project.python}\n{call}")
     project.command.chmod(0o755)
     return project
+
+
+def share_bytecode(lender: Path, packages: Path) -> None:
+    """Take what was compiled for another environment, for the files that uv made links of."""
+    for cached in lender.rglob("__pycache__/*.pyc"):
+        source = cached.parent.with_name(cached.name.partition(".")[0] + ".py")
+        own = packages / source.relative_to(lender)
+        if own.exists() and source.exists() and own.samefile(source):
+            (own.parent / "__pycache__").mkdir(exist_ok=True)
+            with suppress(FileExistsError):
+                (own.parent / "__pycache__" / cached.name).hardlink_to(cached)
 
 
 def own_environment(home: Path) -> dict[str, str | None]:
