@@ -18,7 +18,7 @@ demo: $(VENV)/.installed
 	@$(RUN) tools/demo.py --into "$$DEMO_DIR" --data "$$DATA" --keep "$$KEEP"
 
 test: $(VENV)/.installed lint
-	@echo "Running the tests: about half an hour on two cores ..."
+	@echo "Running the tests: about twenty minutes on two cores ..."
 	@$(RUN) -m pytest --numprocesses $(PROCESSES) $(TESTS)
 
 lint: $(VENV)/.installed
