@@ -122,8 +122,7 @@ def installed(shared: Path) -> Callable[[str, str], Project]:
                 (packages,) = project.path.glob(".venv/lib/python*/site-packages")
                 (packages / "quick.pth").write_text(COLLECT_LESS)
                 for lender in shared.glob(f"installed-*-{version}/*/.venv/lib/*/site-packages"):
-                    if lender != packages:
-                        share_bytecode(lender, packages)
+                    share_bytecode(lender, packages)
         return Project(folder / "ticket-model-evaluation")
 
     return install

@@ -69,7 +69,8 @@ OUTCOMES = {
     "triage": {"classes": "rect mark"},
     "triage_probabilities": {"probabilities": "point", "classes": "rect mark"},
 }
-OF_STATISTICS = ("intervals", "gate", "outcomes", "selection")  # tests that import nothing else
+# Tests of statistics, which import nothing but them.
+OF_STATISTICS = ("intervals", "gate", "outcomes", "selection")
 DRAWN = ("euros", "churn", "triage", "triage_probabilities")  # others show what these show
 # What takes long to import.
 IMPORTS = (
@@ -81,7 +82,6 @@ IMPORTS = (
     "joblib",
     "prefect",
 )
-
 OF_TICKETS = re.compile(r"(?<![\w-])(tickets|h|seconds)\b")
 
 FLOW = {
@@ -340,8 +340,7 @@ def api(request: pytest.FixtureRequest) -> Callable[[str], dict[str, str]]:
 
 @in_1_too
 def test_the_projects_tests_pass(laid: Laid):
-    # What reads no file of the team's own is run for one pattern, and what knows no Prefect once;
-    # the tests of statistics import nothing but them.
+    # What reads no file of the team's own is run for one pattern, and what knows no Prefect once.
     is_first = (laid.pattern, laid.variant) == ("euros", "3")
     left_out = OF_STATISTICS if is_first else ("commands", *OF_EVALUATION)
     result = laid.run(laid.project.python, *own_tests(*left_out))

@@ -100,13 +100,12 @@ def iter_blocks(source: str | None) -> Iterator[Callable[[], pd.DataFrame]]:
         names = list_folder(source)
     urls = [source] if names is None else [in_folder(source, name) for name in names]
     digests: list[str] = []
-    blocks = (block for url in urls for block in _divide(url, digests))
-    last, is_one = next(blocks, None), names is None
-    for block in blocks:
-        if last is not None:
+    last, count = None, 0
+    for block in (block for url in urls for block in _divide(url, digests)):
+        if last:
             yield last
-        last, is_one = block, False
-    if last is None or is_one:
+        last, count = block, count + 1
+    if last is None or (names is None and count == 1):
         yield whole
         return
     sha256 = digests[0] if names is None else _combine(names, digests)
