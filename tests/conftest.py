@@ -98,15 +98,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def types_cache(shared: Path) -> Callable[[str], dict[str, str]]:
-    """By variant, a variable that names the type checker's cache.
-
-    It is for projects in one environment: mypy knows what it has read by its path.
-    """
-    return lambda variant: {"MYPY_CACHE_DIR": str(shared / f"types-{variant}")}
-
-
-@pytest.fixture(scope="session")
 def installed(shared: Path) -> Callable[[str, str], Project]:
     """The default project of a variant, installed once by its own `make setup` on a Python."""
 
@@ -126,6 +117,29 @@ def installed(shared: Path) -> Callable[[str, str], Project]:
         return Project(folder / "ticket-model-evaluation")
 
     return install
+
+
+@pytest.fixture(scope="session")
+def types_cache(
+    shared: Path, installed: Callable[[str, str], Project]
+) -> Callable[[str], dict[str, str]]:
+    """By variant, a variable that names the type checker's cache, with all packages in it.
+
+    The second variant begins with what the first one has: most packages are the same.
+    """
+
+    def cache(variant: str) -> dict[str, str]:
+        folder = shared / f"types-{variant}"
+        variable = {"MYPY_CACHE_DIR": str(folder)}
+        with FileLock(shared / "types.lock", timeout=600):
+            if not folder.exists():
+                if filled := list(shared.glob("types-?")):
+                    shutil.copytree(filled[0], folder)
+                project = installed(*existing(variant))
+                project.run(project.python, "-m", "mypy", env=variable, limit=400)
+        return variable
+
+    return cache
 
 
 @pytest.fixture(
@@ -151,8 +165,14 @@ def project(variant: str, tmp_path: Path, installed: Callable[[str, str], Projec
 
 
 def existing(variant: str, version: str | None = None) -> tuple[str, str]:
-    """The variant, and the version or else the newest Python that there is; skips without one."""
-    version = version or next((v for v in reversed(PYTHONS) if v not in MISSING), PYTHONS[-1])
+    """The variant, and a version of Python that there is; skips without one.
+
+    Args:
+        variant: The answer `prefect_version`.
+        version: Or `newest`, of those on this machine; None is the oldest.
+    """
+    at_hand = [each for each in PYTHONS if each not in MISSING] or [*PYTHONS]
+    version = {None: at_hand[0], "newest": at_hand[-1]}.get(version, version)
     if version in MISSING:
         pytest.skip(f"no Python {version} on this machine")
     return variant, version

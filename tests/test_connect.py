@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import existing
 from prefect_server import (
     Prefect,
     background,
@@ -14,6 +15,7 @@ from prefect_server import (
     watched_arguments,
 )
 from projects import ROOT, Project, run
+from pythons import quick_setup
 from servers.prefect_cloud import PrefectCloud, Recorder
 from slow import OtherApi
 from terminal import Terminal
@@ -100,7 +102,8 @@ def test_an_exported_prefect_home_wins_and_other_profiles_in_it_stay(
 
 def scaffold(prefect: Prefect, folder: Path, environment: dict[str, str], **answers: str):
     arguments = [f"{name}={value}" for name, value in answers.items()]
-    env = {**prefect.environment, **environment}
+    variables = quick_setup(folder, prefect.installed(*existing("3")))
+    env = {**prefect.environment, **environment, **variables}
     return run("cookiecutter", "--no-input", "-o", folder, ROOT, *arguments, env=env, limit=300)
 
 
@@ -225,7 +228,10 @@ def test_a_flow_without_a_connection_runs_on_a_server_of_its_own(
         result = project.run(*flow, env=environment, cwd=folder, limit=240)
         assert result.returncode == 0, result.stderr
         assert recorder.requests == []
-    assert "Completed" in result.stderr
+    begin, *lines = result.stderr.splitlines()
+    assert begin == "No connection to Prefect: starting a temporary server for this run ..."
+    assert [line for line in lines if " | INFO    | " not in line] == []
+    assert "Finished in state Completed" in lines[-1]
 
 
 def test_a_flow_whose_server_is_down_says_so_in_one_line(prefect: Prefect, another, tmp_path):

@@ -75,8 +75,8 @@ for line in sys.stdin:
 RUN_FLOW = {
     "3": """
 FUNCTION = "fn"
-from PACKAGE.orchestration import connection
-connection.use_project_api()
+from PACKAGE.orchestration import server
+server.use_project_api()
 def run_flow():
     runner = flow.make_task_runner()
     return flow.evaluation_flow.with_options(task_runner=runner)(**OPTIONS)
@@ -289,8 +289,8 @@ def test_without_the_extra_it_is_said_what_to_install(place):
     project, folder, environment = place
     code = f"""import sys
 sys.modules["distributed"] = None
-from {project.package}.orchestration import flow, connection
-flow.use_project_api = connection.use_project_api
+from {project.package}.orchestration import flow, server
+flow.use_project_api = server.use_project_api
 flow.main()"""
     result = subprocess.run(
         [project.python, "-c", code, "--execution", "dask-task"],

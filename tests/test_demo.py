@@ -8,13 +8,14 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from conftest import existing
 from projects import ROOT, bake, find_python, run
-from pythons import one_requirement, python_that_says, without_uv
+from pythons import one_requirement, python_that_says, quick_setup, without_uv
 from servers.files import Answer, FileServer
 
 from tools import demo as tool
@@ -22,17 +23,17 @@ from tools import demo as tool
 
 def make_demo(folder: Path, *arguments: str) -> list[str]:
     # These tests run in the tools: make must not look whether they are out of date.
-    return [
-        "make",
-        "-C",
-        str(ROOT),
-        "--no-print-directory",
-        "-o",
-        ".venv/.installed",
-        "demo",
-        f"DEMO_DIR={folder}",
-        *arguments,
-    ]
+    tools = ("-o", ".venv/.installed")
+    place = f"DEMO_DIR={folder}"
+    return ["make", "-C", str(ROOT), "--no-print-directory", *tools, "demo", place, *arguments]
+
+
+@pytest.fixture
+def quickly(installed, tmp_path: Path) -> list[str]:
+    """Arguments of make for a demo that compiles no packages, which are compiled already."""
+    variables = quick_setup(tmp_path, installed(*existing("3")))
+    run_by = f'PATH="{variables["PATH"]}" {sys.executable}'
+    return ["DATA=sample", f"RUN={run_by}", f"PYTHON={variables['PYTHON']}"]
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -48,8 +49,8 @@ def processes_in(folder: Path) -> list[str]:
     return lines
 
 
-def test_it_goes_the_whole_way_and_cleans_up(tmp_path):
-    result = run(*make_demo(tmp_path, "DATA=sample"), limit=400)
+def test_it_goes_the_whole_way_and_cleans_up(tmp_path, quickly):
+    result = run(*make_demo(tmp_path, *quickly), limit=400)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Completed" in result.stderr
     measured = "the predicted time to close was off by ... hours on average (MAE)."
@@ -83,11 +84,11 @@ def test_it_goes_the_whole_way_and_cleans_up(tmp_path):
     assert not (Path.home() / ".prefect" / "profiles.toml").exists()
 
 
-def test_interrupted_it_ends_what_it_started_and_it_can_be_run_again(tmp_path):
+def test_interrupted_it_ends_what_it_started_and_it_can_be_run_again(tmp_path, quickly):
     log = tmp_path / "log"
     with log.open("w") as output:
         demo = subprocess.Popen(
-            make_demo(tmp_path / "demo", "DATA=sample"),
+            make_demo(tmp_path / "demo", *quickly),
             stdout=output,
             stderr=output,
             start_new_session=True,

@@ -17,7 +17,8 @@ import pytest
 import yaml
 from conftest import existing
 from prefect_server import Prefect, wait_until
-from projects import Project, find_python, run, uv
+from projects import Project, run, uv
+from pythons import write_quick_uv
 from servers.prefect_cloud import PrefectCloud
 from servers.saturn import SaturnCloud
 from slow import OtherApi
@@ -51,14 +52,13 @@ def git(folder: Path, *arguments: str | Path) -> None:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> dict[str, str]:
+def machine(tmp_path: Path, prefect: Prefect) -> dict[str, str]:
     """The environment of a machine of Saturn's: an empty Python, and no variable of ours."""
-    image = tmp_path / "image"
-    uv("venv", "--quiet", "--python", str(find_python(existing("3")[1])), image)
+    image, installed = tmp_path / "image", prefect.installed(*existing("3"))
+    uv("venv", "--quiet", "--python", installed.python.resolve(), image)
     # Its pip is uv's, which does the same in seconds.
-    pip = image / "bin" / "pip"
-    pip.write_text(f'#!/bin/sh\nexec uv pip "$@" --quiet --python {image}/bin/python\n')
-    pip.chmod(0o755)
+    options = ("--quiet", "--python", f"{image}/bin/python")
+    write_quick_uv(image / "bin" / "pip", image, installed, ("pip",), *options)
     passed = ("UV_CACHE_DIR", "SSL_CERT_FILE", "DO_NOT_TRACK")
     return {
         "PATH": f"{image}/bin:{os.environ['PATH']}",

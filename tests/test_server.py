@@ -7,7 +7,6 @@ import socket
 from contextlib import ExitStack
 from pathlib import Path
 
-import pytest
 from prefect_server import Prefect, background, wait_until
 from slow import SlowLog
 from terminal import Terminal
@@ -36,15 +35,12 @@ def is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-@pytest.mark.parametrize("port", [4200, None])
 def test_a_server_on_a_terminal_asks_nothing_and_leaves_the_users_profiles_alone(
-    prefect: Prefect, another, tmp_path, port
+    prefect: Prefect, another, tmp_path
 ):
-    if port and not is_free(port):
-        pytest.skip(f"something else has port {port}")
-    port = port or find_port()
-    project = another(project_slug="typed")
     # 4200 is what Prefect's profile `local` names, to which it would switch.
+    port = 4200 if is_free(4200) else find_port()
+    project = another(project_slug="typed")
     mine = tmp_path / ".prefect" / "profiles.toml"
     mine.parent.mkdir()
     mine.write_text('# Mine.\nactive = "work"\n[profiles.work]\nPREFECT_LOGGING_LEVEL = "DEBUG"\n')

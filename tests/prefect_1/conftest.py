@@ -1,4 +1,4 @@
-"""Sites, one for each module: on the oldest and the newest Python, or on the newest alone."""
+"""Sites, one for each module: on the oldest and the newest Python, or on the oldest alone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from site_1 import Site, running_site
 
 @pytest.fixture(scope="module", params=["newest", "3.11"])
 def any_site(request, tmp_path_factory, installed) -> Iterator[Site]:
-    version = None if request.param == "newest" else request.param
     folder = tmp_path_factory.mktemp(f"site-{request.param}")
-    with running_site(folder, installed(*existing("1", version))) as site:
+    with running_site(folder, installed(*existing("1", request.param))) as site:
         yield site
 
 

@@ -10,7 +10,9 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from conftest import existing
 from projects import ROOT, run
+from pythons import quick_setup
 from servers.prefect_1 import PrefectAPI
 from servers.saturn_1 import IMAGE, LABELS
 from site_1 import FLOW, KEY, PROJECT, QUICK, TOKEN, Site, wait_until
@@ -94,9 +96,12 @@ def test_from_the_log_in_to_the_trial(any_site: Site) -> None:
     assert any("taking all" in entry["message"] for entry in done["logs"])
 
 
-def test_the_hook_connects_and_costs_nobody_their_project(site: Site) -> None:
+def test_the_hook_connects_and_costs_nobody_their_project(
+    site: Site, installed, tmp_path: Path
+) -> None:
     env = {**site.env, "PREFECT_CLOUD_PROJECT_NAME": None, "HOME": str(site.folder / "hook-home")}
-    folder = site.folder / "hooked"
+    env |= quick_setup(tmp_path, installed(*existing("1")))
+    folder = tmp_path / "hooked"
     generate = ("cookiecutter", ROOT, "--no-input", "-o", folder, "prefect_version=1")
     for name, key, said in (
         ("wrong", "wrong", "the API refuses the key"),

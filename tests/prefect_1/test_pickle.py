@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import existing
 from projects import bake, run
 from site_1 import Site
 
@@ -87,9 +88,11 @@ def test_a_dry_run_checks_it_too_without_any_service(sent: Site) -> None:
     assert f"model.py: predict {INSIDE}" in line
 
 
-def test_nothing_is_pickled_that_newer_pythons_cannot_pickle(site: Site) -> None:
+def test_nothing_is_pickled_that_newer_pythons_cannot_pickle(site: Site, installed) -> None:
     # Python 3.12 and 3.13 warn of what 3.14 refuses.
-    result = site.command("register", "--dry-run", PYTHONWARNINGS="error:Pickle:DeprecationWarning")
+    project = installed(*existing("1", "newest"))
+    env = {**site.env, "PYTHONWARNINGS": "error:Pickle:DeprecationWarning"}
+    result = project.run(project.command, "register", "--dry-run", env=env)
     assert result.returncode == 0, result.stderr
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -243,9 +241,6 @@ def _read_options(batch_size: str | None, all_rows: bool, **options: Any) -> dic
 
 def main() -> NoReturn:
     """Run a command; exit with 0 when done, 2 on bad input or configuration, 1 on anything else."""
-    # To look for garbage among what was imported, which stays, takes a fifth of `evaluate`.
-    gc.set_threshold(50_000, 20, 20)
-    atexit.register(gc.freeze)
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger(__package__).setLevel(logging.INFO)
     status: int | None = 2
