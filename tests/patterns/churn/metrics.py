@@ -12,7 +12,7 @@ Numbers = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 def log_loss(left: Numbers, probability: Numbers) -> Numbers:
     """Compute the log loss of each customer."""
-    return -np.log(np.where(left == 1, probability, 1 - probability).clip(1e-15))
+    return -np.log(np.maximum(np.where(left == 1, probability, 1 - probability), 1e-15))
 
 
 SCORING = Scoring(
