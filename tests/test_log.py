@@ -182,7 +182,7 @@ def test_a_wrong_checksum_ends_no_process_badly(commands, tmp_path):
     directory = content.rfind(b"PK\x01\x02")
     content[14:18] = content[directory + 16 : directory + 20] = b"\0\0\0\0"
     (tmp_path / "log.zip").write_bytes(content)
-    for _ in range(3):
+    for _ in range(2):
         process = commands.start("evaluate", "--data", str(tmp_path / "log.zip"))
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (2, "")
@@ -330,7 +330,7 @@ def test_half_a_parquet_file(commands, tmp_path):
 
 def test_a_parquet_file_of_more_rows_than_fit(commands, tmp_path):
     """A million equal rows take a few kB, but 24 MB in memory."""
-    path, many = tmp_path / "log.parquet", "table = pa.concat_tables([table] * 1_000_000)"
+    path, many = tmp_path / "log.parquet", "table = table.take([0] * 1_000_000)"
     write_parquet(commands, path, ROWS[:1], "pa.timestamp('s')", 10**6, many)
     assert path.stat().st_size < 1_000_000
     result = commands.evaluate("--data", path, env={"DATA_MAX_MB": "20"})

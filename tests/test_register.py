@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import yaml
 from prefect_server import GIT_IDENTITY, Prefect, wait_until, with_limits
-from projects import Project, run
+from projects import Project, run, uv
 from servers.prefect_cloud import PrefectCloud, Recorder
 
 TIDY = """
@@ -488,7 +488,7 @@ def test_a_work_pool_of_another_type_gets_code_and_requirements(
     # What a container executes, in an environment of its own and an empty folder.
     outside = tmp_path / "outside"
     outside.mkdir()
-    assert run(project.python.resolve(), "-m", "venv", outside / "venv").returncode == 0
+    uv("venv", "--quiet", "--seed", "--python", project.python.resolve(), outside / "venv")
     lent = next((project.path / ".venv" / "lib").glob("python*/site-packages/lent.pth"))
     (own,) = (outside / "venv" / "lib").glob("python*/site-packages")
     (own / "lent.pth").write_text(lent.read_text())

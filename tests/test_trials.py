@@ -79,13 +79,13 @@ def keep(commands, **changes):
 
 
 @pytest.mark.parametrize("before", ["", WITHOUT_LINKS], ids=["links", "no links"])
-def test_fifty_processes_at_once_keep_fifty_trials(commands, before):
+def test_twenty_processes_at_once_keep_twenty_trials(commands, before):
     write_at_once(
-        commands, commands.trials, [(f"t{number}", number * 1000) for number in range(50)], before
+        commands, commands.trials, [(f"t{number}", number * 1000) for number in range(20)], before
     )
     trials = history(commands, "--last", "100")
     assert {trial["id"]: len(trial["padding"]) for trial in trials} == {
-        f"t{n}": n * 1000 for n in range(50)
+        f"t{n}": n * 1000 for n in range(20)
     }
     assert [name for name in commands.kept() if not name.endswith(".json")] == (
         [".lock"] if before else []
@@ -93,13 +93,13 @@ def test_fifty_processes_at_once_keep_fifty_trials(commands, before):
 
 
 @pytest.mark.parametrize("before", ["", WITHOUT_LINKS], ids=["links", "no links"])
-def test_of_fifty_processes_with_one_trial_one_keeps_it(commands, before):
+def test_of_twenty_processes_with_one_trial_one_keeps_it(commands, before):
     ended = write_at_once(
-        commands, commands.trials, [("same", 100_000 + number) for number in range(50)], before
+        commands, commands.trials, [("same", 100_000 + number) for number in range(20)], before
     )
     (trial,) = history(commands)
     assert trial["id"] == "same"
-    assert sum("already exists" in err for _, err, _ in ended) == 49
+    assert sum("already exists" in err for _, err, _ in ended) == 19
     assert len({out for out, _, _ in ended}) == 1
     kept = (commands.trials / "20260102T030405000006Z-same.json").read_bytes()
     write_at_once(commands, commands.trials, [("same", 7)], before)
@@ -417,13 +417,13 @@ async def exists(self, path, **options):
 s3fs.S3FileSystem._exists = exists
 """
     place = f"s3://store/{tmp_path.name}"
-    ended = write_at_once(stored, place, [("same", 100_000 + number) for number in range(8)], blind)
-    assert sum("already exists" in err for _, err, _ in ended) == 7
+    ended = write_at_once(stored, place, [("same", 100_000 + number) for number in range(4)], blind)
+    assert sum("already exists" in err for _, err, _ in ended) == 3
     (trial,) = history(stored, env={"TRIALS_URL": place})
     write_at_once(stored, place, [("same", 7)])
     assert history(stored, env={"TRIALS_URL": place}) == [trial]
-    write_at_once(stored, place, [(f"t{number}", number) for number in range(8)])
-    assert len(history(stored, env={"TRIALS_URL": place})) == 9
+    write_at_once(stored, place, [(f"t{number}", number) for number in range(4)])
+    assert len(history(stored, env={"TRIALS_URL": place})) == 5
 
 
 def test_a_conflict_of_two_writers_is_tried_again(stored, tmp_path):
