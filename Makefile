@@ -11,6 +11,7 @@ PROCESSES = $(shell $(BIN)/python -c "import os; print((os.cpu_count() or 1) + 1
 
 SEED ?=
 LOG ?=
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 
 .PHONY: demo test lint lock bench bench-gate bench-scale
@@ -41,6 +42,7 @@ bench-scale: $(VENV)/.installed
 	@$(RUN) tools/bench/scale.py $(if $(LOG),--log "$(LOG)") $(if $(KEEP),--keep)
 
 # Tested with Python 3.11 to 3.14. A newer one is tried; in place of an older one uv, where it is on PATH, finds or brings one.
+# Of the tools, uv comes first: it installs the others in seconds, where pip, in case it cannot, takes a minute.
 $(VENV)/.installed: requirements-dev.txt
 	@set -e; python="$(PYTHON)"; make_venv="$$python -m venv"; \
 	version=$$("$$python" -c 'import sys; print(sys.version_info[0] * 100 + sys.version_info[1])' 2>/dev/null) || version=0; \
@@ -55,6 +57,8 @@ $(VENV)/.installed: requirements-dev.txt
 	echo "Installing the template's own tools into $(VENV) ..."; \
 	$$make_venv $(VENV) || \
 	  { echo "No virtual environment could be made, see above; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt || \
+	{ sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt | $(PIP) -r /dev/stdin && \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements-dev.txt; } 2>/dev/null || \
+	$(PIP) -r requirements-dev.txt || \
 	  { echo "The tools could not be installed: see pip's message above; is the package index reachable?" >&2; exit 1; }
 	@touch $@
