@@ -66,8 +66,7 @@ def ask_on_terminal(
     """
     print(
         f"\nConnecting installs the locked requirements into {os.path.basename(project)}/.venv "
-        "(about 900 MB; two\nminutes with pip, seconds with uv), logs in to Prefect, "
-        "and creates the Prefect project there."
+        "(about 900 MB), logs\nin to Prefect, and creates the Prefect project there."
     )
     if input("Connect now? [y/N] ").strip().lower() not in ("y", "yes"):
         return None
@@ -140,7 +139,7 @@ def next_steps(project: str, prefect_version: str, connected: bool) -> str:
     steps = [
         f"cd {os.path.basename(project)}",
         "git init && git add -A && git commit -m Generate    # to merge template updates later",
-        "make setup       # installs about 900 MB: two minutes with pip, seconds with uv",
+        "make setup       # installs the locked requirements, about 900 MB",
         "make evaluate    # evaluates the model here and now; downloads the log (2.4 MB) once",
     ]
     if not connected:

@@ -23,7 +23,7 @@ from chromium import find_chromium, look
 from commands import Prefork, assert_refused, trial_of
 from conftest import existing
 from postgres import find_postgres, serve_postgres
-from prefect_server import wait_until
+from prefect_server import background, wait_until
 from projects import (
     OF_EVALUATION,
     Project,
@@ -302,23 +302,13 @@ def prefect_3(
     make_prefect_home(folder / "prefect")
     port = str(find_port())
     own = own_environment(folder) | {"PREFECT_HOME": str(folder / "prefect")}
-    command = [lender.path / ".venv/bin/prefect", "server", "start", "--host", "127.0.0.1"]
-    with (folder / "log").open("w+") as log:
-        server = subprocess.Popen(
-            [*command, "--port", port],
-            env=full_environment(own),
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            url = f"http://127.0.0.1:{port}/api"
-            wait_until(lambda: server.poll() is not None or answers(f"{url}/health"), "Prefect")
-            assert server.poll() is None, (folder / "log").read_text()
-            yield url, folder
-        finally:
-            server.terminate()
-            server.wait(30)
+    command = (lender.path / ".venv/bin/prefect", "server", "start", "--host", "127.0.0.1")
+    log = folder / "log"
+    with background(lender, log, own, "--port", port, command=command) as server:
+        url = f"http://127.0.0.1:{port}/api"
+        wait_until(lambda: server.poll() is not None or answers(f"{url}/health"), "Prefect")
+        assert server.poll() is None, log.read_text()
+        yield url, folder
 
 
 def answers(url: str) -> bool:

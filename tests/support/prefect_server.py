@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -109,10 +110,14 @@ def background(
     *arguments: str,
     command: tuple[str | Path, ...] = (),
 ) -> Iterator[subprocess.Popen]:
-    """Run one of the project's long-lived commands; end it, and what it started."""
+    """Run one of the project's long-lived commands; end it, and what it started.
+
+    On Linux it also ends where the tests are interrupted.
+    """
+    ends_too = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*(command or (project.command,)), *arguments],
+            [*ends_too, *(command or (project.command,)), *arguments],
             stdout=output,
             stderr=output,
             env=full_environment(environment),

@@ -64,8 +64,8 @@ def python_that_says(folder: Path, version: int) -> Path:
     return python
 
 
-def one_requirement(locked: str) -> str:
+def one_requirement(locked: str, name: str = "click") -> str:
     """One of the locked requirements, with its hashes: installed in a second."""
-    found = re.search(r"^click==.*?(?=^[a-z])", locked, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^{name}==.*?(?=^[a-z])", locked, re.MULTILINE | re.DOTALL)
     assert found is not None
     return found[0]
