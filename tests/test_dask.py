@@ -237,11 +237,13 @@ def test_a_cluster_of_another_python_or_without_workers_is_refused(
     variant, driver, cluster, installed, place
 ):
     _, folder, environment = place
+    if existing(variant) == existing(variant, "newest"):
+        pytest.skip("there is one Python on this machine")
     for version, workers, problem in (
         (
             "newest",
             1,
-            r"the cluster differs in python 3\.1[2-4]\.\S+ there, 3\.11\S* here; give both",
+            r"the cluster differs in python 3\.\d+\.\S+ there, 3\.\d+\.\S* here; give both",
         ),
         (None, 0, "the cluster has had no worker for 1 s; start some"),
     ):

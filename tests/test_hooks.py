@@ -147,7 +147,7 @@ def test_on_a_terminal_it_says_what_connecting_costs_and_asks(tmp_path, version)
     scaffolding.terminal.expect("Connect now? [y/N] ")
     scaffolding.terminal.type("n")
     shown = scaffolding.end()
-    assert "locked requirements into ticket-model-evaluation/.venv (about 900 MB; two" in shown
+    assert "locked requirements into ticket-model-evaluation/.venv (about 900 MB)" in shown
     assert "make connect" in shown
     assert ("make server" in shown) is (version == "3")
     assert scaffolding.made() == []
