@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	@$(RUN) tools/demo.py --into "$$DEMO_DIR" --data "$$DATA" --keep "$$KEEP"
 
 test: $(VENV)/.installed lint
-	@echo "Running the tests: about twenty minutes on two cores ..."
+	@echo "Running the tests: less than twenty minutes on two cores ..."
 	@$(RUN) -m pytest --numprocesses $(PROCESSES) $(TESTS)
 
 lint: $(VENV)/.installed
