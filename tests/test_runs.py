@@ -40,7 +40,9 @@ def test_a_quick_run_completes_and_all_of_it_can_be_read_back(
     )
     *lines, last = result.stderr.splitlines()
     assert last[8:] == f" Completed: {sentence}"
-    assert len([line for line in lines if line.endswith(f"write_trial_summary: {sentence}")]) == 1
+    # A task run becomes known through events, which may come after its logs on a busy machine.
+    told = re.compile(rf"(write_trial_summary|a task): {re.escape(sentence)}$")
+    assert len([line for line in lines if told.search(line)]) == 1, result.stderr
     by_run = {"flow_runs": {"id": {"any_": [flow_run["id"]]}}}
     tasks = prefect.get("/task_runs/filter", by_run)
     assert sorted(task["name"] for task in tasks) == sorted(STEPS.split())
