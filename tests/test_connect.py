@@ -15,7 +15,7 @@ from prefect_server import (
     watched_arguments,
 )
 from projects import ROOT, Project, run
-from pythons import quick_setup
+from pythons import with_quick_uv
 from servers.prefect_cloud import PrefectCloud, Recorder
 from slow import OtherApi
 from terminal import Terminal
@@ -102,8 +102,8 @@ def test_an_exported_prefect_home_wins_and_other_profiles_in_it_stay(
 
 def scaffold(prefect: Prefect, folder: Path, environment: dict[str, str], **answers: str):
     arguments = [f"{name}={value}" for name, value in answers.items()]
-    variables = quick_setup(folder, prefect.installed(*existing("3")))
-    env = {**prefect.environment, **environment, **variables}
+    path = with_quick_uv(folder, prefect.installed(*existing("3")))
+    env = {**prefect.environment, **environment, "PATH": path}
     return run("cookiecutter", "--no-input", "-o", folder, ROOT, *arguments, env=env, limit=300)
 
 

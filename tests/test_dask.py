@@ -237,13 +237,14 @@ def test_a_cluster_of_another_python_or_without_workers_is_refused(
     variant, driver, cluster, installed, place
 ):
     _, folder, environment = place
-    if existing(variant) == existing(variant, "newest"):
+    (_, here), (_, there) = existing(variant), existing(variant, "newest")
+    if here == there:
         pytest.skip("there is one Python on this machine")
     for version, workers, problem in (
         (
-            "newest",
+            there,
             1,
-            r"the cluster differs in python 3\.\d+\.\S+ there, 3\.\d+\.\S* here; give both",
+            rf"the cluster differs in python {there}\.\S+ there, {here}\.\S+ here; give both",
         ),
         (None, 0, "the cluster has had no worker for 1 s; start some"),
     ):

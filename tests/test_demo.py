@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import existing
 from projects import ROOT, bake, find_python, run
-from pythons import one_requirement, python_that_says, quick_setup, without_uv
+from pythons import one_requirement, python_that_says, with_quick_uv, without_uv
 from servers.files import Answer, FileServer
 
 from tools import demo as tool
@@ -31,9 +31,9 @@ def make_demo(folder: Path, *arguments: str) -> list[str]:
 @pytest.fixture
 def quickly(installed, tmp_path: Path) -> list[str]:
     """Arguments of make for a demo that compiles no packages, which are compiled already."""
-    variables = quick_setup(tmp_path, installed(*existing("3")))
-    run_by = f'PATH="{variables["PATH"]}" {sys.executable}'
-    return ["DATA=sample", f"RUN={run_by}", f"PYTHON={variables['PYTHON']}"]
+    project = installed(*existing("3"))
+    run_by = f'PATH="{with_quick_uv(tmp_path, project)}" {sys.executable}'
+    return ["DATA=sample", f"RUN={run_by}", f"PYTHON={project.python.resolve()}"]
 
 
 def processes_in(folder: Path) -> list[str]:

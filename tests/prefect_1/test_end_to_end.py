@@ -12,7 +12,7 @@ from pathlib import Path
 
 from conftest import existing
 from projects import ROOT, run
-from pythons import quick_setup
+from pythons import with_quick_uv
 from servers.prefect_1 import PrefectAPI
 from servers.saturn_1 import IMAGE, LABELS
 from site_1 import FLOW, KEY, PROJECT, QUICK, TOKEN, Site, wait_until
@@ -100,7 +100,7 @@ def test_the_hook_connects_and_costs_nobody_their_project(
     site: Site, installed, tmp_path: Path
 ) -> None:
     env = {**site.env, "PREFECT_CLOUD_PROJECT_NAME": None, "HOME": str(site.folder / "hook-home")}
-    env |= quick_setup(tmp_path, installed(*existing("1")))
+    env["PATH"] = with_quick_uv(tmp_path, installed(*existing("1")))
     folder = tmp_path / "hooked"
     generate = ("cookiecutter", ROOT, "--no-input", "-o", folder, "prefect_version=1")
     for name, key, said in (

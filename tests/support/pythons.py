@@ -17,11 +17,10 @@ def without_uv() -> str:
     return os.pathsep.join(folder for folder in folders if not Path(folder, "uv").exists())
 
 
-def quick_setup(folder: Path, installed: Project) -> dict[str, str]:
-    """Variables for a `make setup` that takes along what Python has compiled for `installed`."""
+def with_quick_uv(folder: Path, installed: Project) -> str:
+    """PATH for a `make setup` that takes along what Python has compiled for `installed`."""
     write_quick_uv(folder / "uv", Path(".venv"), installed)
-    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-    return {"PATH": path, "PYTHON": str(installed.python.resolve())}
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
 def write_quick_uv(
