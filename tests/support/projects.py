@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -187,13 +188,18 @@ def uv(*arguments: str | Path) -> None:
 
 
 def find_python(version: str) -> Path | None:
-    """An interpreter of that version on this machine: on PATH, else one that pyenv holds."""
-    candidates = [shutil.which(f"python{version}")]
+    """An interpreter of that version on this machine: on PATH, else one that pyenv holds.
+
+    A distribution's comes before pyenv's, as those are compiled without optimizations. The one of
+    the environment that the tests run in is not looked at: it may be any.
+    """
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path("~/.pyenv").expanduser())
-    candidates += sorted(map(str, pyenv.glob(f"versions/{version}.*/bin/python")), reverse=True)
-    for candidate in filter(None, candidates):
+    folders = [Path(p) for p in os.get_exec_path() if Path(p) != Path(sys.prefix, "bin")]
+    folders.sort(key=lambda folder: folder.is_relative_to(pyenv))
+    folders += sorted(pyenv.glob(f"versions/{version}.*/bin"), reverse=True)
+    for candidate in (shutil.which(f"python{version}", path=folder) for folder in folders):
         # A shim of pyenv is there for every version, and fails for those that are not switched on.
-        probe = run(candidate, "-c", "import sys, venv; print(sys.executable)")
-        if probe.returncode == 0:
+        probe = candidate and run(candidate, "-c", "import sys, ensurepip; print(sys.executable)")
+        if probe and probe.returncode == 0:
             return Path(probe.stdout.strip())
     return None
