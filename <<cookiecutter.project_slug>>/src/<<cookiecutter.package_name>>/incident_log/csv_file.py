@@ -22,10 +22,11 @@ FIRST_PIECE = 300_000  # so small that others can begin soon
 LINE = 1_000_000  # bytes of the longest line that ends a piece
 PART = 65_536  # bytes that are read at once
 AHEAD = 8  # pieces that may wait to be parsed
-# Whole rows: quotes enclose a value, line breaks in it included, if they begin it.
-ROWS = re.compile(
-    rb'(?:(?:[^"\n]++|(?:(?<![^,\n])|(?<=\A\xef\xbb\xbf))"(?:[^"]++|"")*+"(?=[,\r\n]))*+\n)*+'
-)
+# Whole rows: quotes enclose a value, line breaks in it included, if they begin it. Not more than
+# 1,000 at once, as the way back through them is kept in memory. Possessive loops are of single
+# characters alone: Python 3.11.2, which Debian 12 has, gets others wrong (gh-106052).
+QUOTED = rb'(?:(?<![^,\n])|(?<=\A\xef\xbb\xbf))"[^"]*+(?:""[^"]*+)*"(?=[,\r\n])'
+ROWS = re.compile(rb'(?:[^"\n]*+(?:%b[^"\n]*+)*\n){1,1000}' % QUOTED)
 
 
 def pieces(file: IO[bytes]) -> Iterator[tuple[pa.Buffer, bool]]:
@@ -75,7 +76,10 @@ def _read_parts(file: IO[bytes], size: int) -> Iterator[bytes]:
 def _find_end(piece: pa.Buffer, has_quotes: bool) -> int:
     """How many bytes are whole rows; 0 if that is not known."""
     if has_quotes:
-        return ROWS.match(piece).end()  # type: ignore[union-attr]
+        end = 0
+        while rows := ROWS.match(piece, end):
+            end = rows.end()
+        return end
     return piece.size if piece.slice(piece.size - 1).to_pybytes() == b"\n" else 0
 
 
