@@ -315,15 +315,19 @@ def _create_cluster(
     asked = {"n_workers": settings.dask_workers, "worker_size": settings.dask_worker_size}
     known = {name: value for name, value in asked.items() if value is not None}
     try:
-        saturn_cluster = importlib.import_module("dask_saturn").SaturnCluster
-        cluster = saturn_cluster(**known, shutdown_on_close=True)
+        dask_saturn = importlib.import_module("dask_saturn")
+        size, sizes = settings.dask_worker_size, dask_saturn.list_sizes()
+        if size and size not in sizes:
+            raise InputError(f"DASK_WORKER_SIZE: {size!r} is not among {', '.join(sizes)}")
+        cluster = dask_saturn.SaturnCluster(**known, shutdown_on_close=True)
     except ImportError as error:
         problem = f"a cluster of Saturn Cloud needs dask-saturn ({describe(error)})"
         raise InputError(f"EXECUTION: {problem}; install it, or set DASK_ADDRESS") from None
+    except InputError:
+        raise
     except (OSError, ValueError, LookupError, RuntimeError, TypeError) as error:
         problem = f"Saturn Cloud gives no Dask cluster ({describe(error)})"
-        hint = "see DASK_WORKERS and DASK_WORKER_SIZE"
-        raise UnavailableError(f"EXECUTION: {problem}; {hint}") from None
+        raise UnavailableError(f"EXECUTION: {problem}; see DASK_WORKERS") from None
     return stack.enter_context(cluster), "Saturn Cloud"
 
 
