@@ -234,6 +234,20 @@ def test_a_flow_without_a_connection_runs_on_a_server_of_its_own(
     assert "Finished in state Completed" in lines[-1]
 
 
+def test_a_temporary_server_that_does_not_start_says_why(prefect: Prefect, another, tmp_path):
+    project = another(project_slug="broken")
+    home = tmp_path / ".prefect-broken"
+    home.mkdir()
+    (home / "prefect.db").write_text("no database")
+    flow = (project.python, "-m", "broken.orchestration.flow")
+    result = project.run(*flow, env={**prefect.environment, "HOME": str(tmp_path)})
+    assert result.returncode == 2, result.stderr
+    begin, *messages, last = result.stderr.splitlines()
+    assert begin.startswith("No connection to Prefect: starting a temporary server")
+    assert "file is not a database" in "".join(messages)
+    assert last.startswith("Error: server: it has ended, or did not answer in time; see its own")
+
+
 def test_a_flow_whose_server_is_down_says_so_in_one_line(prefect: Prefect, another, tmp_path):
     project = another(project_slug="stranded")
     home = tmp_path / ".prefect-stranded"

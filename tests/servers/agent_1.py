@@ -1,6 +1,7 @@
-"""Prefect 1's own Kubernetes agent, for one poll, with a cluster that prints each job as a line.
+"""Prefect 1's own Kubernetes agent, with a cluster that prints each job as a line of JSON.
 
-A program for an environment that has Prefect 1; its arguments are the agent's labels.
+A program for an environment that has Prefect 1; its arguments are the agent's labels. It polls once
+for each line on stdin, and prints an empty line after the jobs.
 """
 
 import json
@@ -29,4 +30,6 @@ sys.stdout = sys.stderr
 
 from prefect.agent.kubernetes import KubernetesAgent  # noqa: E402
 
-KubernetesAgent(labels=sys.argv[1:], max_polls=1).start()
+for _ in sys.stdin:
+    KubernetesAgent(labels=sys.argv[1:], max_polls=1).start()
+    print(file=sys.__stdout__, flush=True)

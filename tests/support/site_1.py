@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from typing import Any
 
 import requests
 from commands import Prefork
-from projects import COLLECT_LESS, Project, bake, full_environment, lend_environment, run, uv
+from projects import COLLECT_LESS, Project, bake, full_environment, lend_environment, uv
 from servers.loopback import StandIn
 from servers.prefect_1 import PrefectAPI
 from servers.saturn_1 import IMAGE, LABELS, SaturnAPI
@@ -138,13 +140,31 @@ class Site:
         wanted = "mutation($id: UUID!) { cancel_flow_run(input: {flow_run_id: $id}) { state } }"
         self.query(wanted, id=run_id)
 
+    @functools.cached_property
+    def agent(self) -> subprocess.Popen[str]:
+        """Saturn's agent, which polls when `jobs` asks it to."""
+        with (self.folder / "agent.log").open("w") as log:
+            return subprocess.Popen(
+                [self.image / "bin" / "python", AGENT, *LABELS],
+                cwd=self.folder,
+                env=self.environment(PREFECT__CLOUD__API_KEY=KEY),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
     def jobs(self) -> list[dict[str, Any]]:
         """Let Saturn's agent poll once; gives the jobs that it submits."""
-        env = {**self.env, "PREFECT__CLOUD__API_KEY": KEY}
-        python = self.image / "bin" / "python"
-        result = run(python, AGENT, *LABELS, env=env, cwd=self.folder, limit=60)
-        assert result.returncode == 0, result.stderr
-        return [json.loads(line) for line in result.stdout.splitlines()]
+        timer = threading.Timer(60, self.agent.kill)
+        timer.start()
+        print(file=self.agent.stdin, flush=True)
+        jobs = []
+        while (line := self.agent.stdout.readline()) != "\n":
+            assert line, (self.folder / "agent.log").read_text()
+            jobs.append(json.loads(line))
+        timer.cancel()
+        return jobs
 
     def execute(self, job: dict[str, Any]) -> subprocess.Popen[str]:
         """Start a job's container: the image, an empty folder, and the job's own environment."""
@@ -241,6 +261,9 @@ def running_site(folder: Path, installed: Project) -> Iterator[Site]:
     site = make_site(folder, installed)
     with site.api, site.saturn, site.data, contextlib.closing(site.prefork):
         yield site
+        if "agent" in vars(site):
+            with site.agent:
+                site.agent.terminate()
 
 
 @contextlib.contextmanager

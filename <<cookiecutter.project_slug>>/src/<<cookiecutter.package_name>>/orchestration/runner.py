@@ -310,24 +310,21 @@ def _create_cluster(
         with dask_config.set({f"{before_start}.{name}": MALLOC[name] for name in MALLOC}):
             local = distributed.LocalCluster(threads_per_worker=1, **options)
         return stack.enter_context(local), "this machine"
-    url = os.environ.get("SATURN_BASE_URL") or os.environ["BASE_URL"]
-    os.environ["SATURN_BASE_URL"] = url  # dask-saturn's name for it
+    # dask-saturn's name for the address
+    os.environ["SATURN_BASE_URL"] = os.environ.get("SATURN_BASE_URL") or os.environ["BASE_URL"]
     asked = {"n_workers": settings.dask_workers, "worker_size": settings.dask_worker_size}
     known = {name: value for name, value in asked.items() if value is not None}
     try:
-        dask_saturn = importlib.import_module("dask_saturn")
-        size, sizes = settings.dask_worker_size, dask_saturn.list_sizes()
-        if size and size not in sizes:
-            raise InputError(f"DASK_WORKER_SIZE: {size!r} is not among {', '.join(sizes)}")
-        cluster = dask_saturn.SaturnCluster(**known, shutdown_on_close=True)
+        saturn_cluster = importlib.import_module("dask_saturn").SaturnCluster
+        cluster = saturn_cluster(**known, shutdown_on_close=True)
     except ImportError as error:
         problem = f"a cluster of Saturn Cloud needs dask-saturn ({describe(error)})"
         raise InputError(f"EXECUTION: {problem}; install it, or set DASK_ADDRESS") from None
-    except InputError:
-        raise
     except (OSError, ValueError, LookupError, RuntimeError, TypeError) as error:
+        is_wrong = "is not a valid option" in str(error)  # dask-saturn's words for a size
         problem = f"Saturn Cloud gives no Dask cluster ({describe(error)})"
-        raise UnavailableError(f"EXECUTION: {problem}; see DASK_WORKERS") from None
+        problem += "; see DASK_WORKERS and DASK_WORKER_SIZE"
+        raise (InputError if is_wrong else UnavailableError)(f"EXECUTION: {problem}") from None
     return stack.enter_context(cluster), "Saturn Cloud"
 
 
