@@ -84,7 +84,8 @@ def test_it_goes_the_whole_way_and_cleans_up(tmp_path, quickly):
     assert not (Path.home() / ".prefect" / "profiles.toml").exists()
 
 
-def test_interrupted_it_ends_what_it_started_and_it_can_be_run_again(tmp_path, quickly):
+def test_interrupted_it_ends_what_it_started(tmp_path, quickly, make_prefect_home):
+    make_prefect_home(tmp_path / "demo" / "prefect")
     log = tmp_path / "log"
     with log.open("w") as output:
         demo = subprocess.Popen(
