@@ -94,13 +94,16 @@ def test_a_process_ends_although_a_download_does_not(commands, server):
     assert "not complete within DOWNLOAD_MAX_SECONDS" in line
 
 
-BOMB = gzip.compress(gzip.compress(bytes(2_000_000_000), 1), 1)  # about 50 kB
+@pytest.fixture(scope="module")
+def bomb() -> bytes:
+    """2 GB in about 50 kB."""
+    return gzip.compress(gzip.compress(bytes(2_000_000_000), 1), 1)
 
 
 @pytest.mark.parametrize("status", [200, 302])
-def test_a_body_that_would_fill_the_memory(commands, server, status):
+def test_a_body_that_would_fill_the_memory(commands, server, bomb, status):
     headers = {"Content-Encoding": "gzip, gzip", "Location": "/elsewhere"}
-    url = server.serve("/log.zip", Answer(BOMB, status=status, headers=headers))
+    url = server.serve("/log.zip", Answer(bomb, status=status, headers=headers))
     env = {"DATA_MAX_MB": "20"}
     result = commands.evaluate("--data", url, before=LITTLE_MEMORY, env=env)
     words = ["holds more than 20 MB", "raise DATA_MAX_MB"] if status == 200 else ["answered 404"]

@@ -20,7 +20,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
-from saturn_api.models.deployment_recipe import DeploymentRecipe
 
 from servers.loopback import LoopbackServer, QuietHandler
 
@@ -104,6 +103,9 @@ class SaturnCloud(LoopbackServer):
 
     def apply(self, recipe: dict[str, Any]) -> tuple[int, Any]:
         try:
+            # Here, as it takes seconds to import, and each process of the tests would do it.
+            from saturn_api.models.deployment_recipe import DeploymentRecipe
+
             model = DeploymentRecipe.from_dict(recipe)
         except (ValidationError, TypeError, KeyError) as error:
             return 400, {"message": f"invalid recipe: {error}"}

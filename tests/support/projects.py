@@ -187,18 +187,18 @@ def uv(*arguments: str | Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+@cache
 def find_python(version: str) -> Path | None:
     """An interpreter of that version on this machine: on PATH, else one that pyenv holds.
 
-    A distribution's comes before pyenv's, as those are compiled without optimizations. The one of
-    the environment that the tests run in is not looked at: it may be any.
+    Pyenv's come last, as they are compiled without optimizations; the environment that the tests
+    run in may be made of any, so it is not looked at.
     """
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path("~/.pyenv").expanduser())
-    folders = [Path(p) for p in os.get_exec_path() if Path(p) != Path(sys.prefix, "bin")]
-    folders.sort(key=lambda folder: folder.is_relative_to(pyenv))
+    on_path = [Path(folder) for folder in os.get_exec_path() if folder != f"{sys.prefix}/bin"]
+    folders = [folder for folder in on_path if not folder.is_relative_to(pyenv)]
     folders += sorted(pyenv.glob(f"versions/{version}.*/bin"), reverse=True)
     for candidate in (shutil.which(f"python{version}", path=folder) for folder in folders):
-        # A shim of pyenv is there for every version, and fails for those that are not switched on.
         probe = candidate and run(candidate, "-c", "import sys, ensurepip; print(sys.executable)")
         if probe and probe.returncode == 0:
             return Path(probe.stdout.strip())
