@@ -146,7 +146,12 @@ def next_steps(project: str, prefect_version: str, connected: bool) -> str:
         steps.append("make connect     # logs in to Prefect and creates the Prefect project")
         if prefect_version == "3":
             steps.append("                 # no account? run `make server` in a second terminal")
+        else:
+            steps.append("                 # .env.example says how to name your Prefect 1 server")
     steps.append("make register    # registers the flow, with its schedule")
+    if prefect_version == "3":
+        steps.append("make worker      # in a terminal of its own: executes the runs")
+    steps.append("make run         # runs the flow now, and shows its log")
     lines = "\n".join(f"    {step}" for step in steps)
     return f"\nYour project is in {project}. Next:\n\n{lines}\n\nREADME.md has the rest."
 

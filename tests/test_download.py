@@ -35,7 +35,7 @@ def server() -> Iterator[FileServer]:
         (Answer(LOG[:-3000] + b"\0" * 100 + LOG[-2900:]), ["invalid", "check it"]),
         (Answer(LOG, sent=len(LOG) // 2, length=False), ["not a zip file", "check it"]),
         (Answer(HTML), ["must name number", "<!DOCTYPE html>", "check it"]),
-        (Answer(b""), ["must name number", "begins with b''"]),
+        (Answer(b""), ["must name number", "begins with ''"]),
         (
             Answer(zipped(b"a\n", "other.csv")),
             ["must hold incident_event_log.csv", "['other.csv']"],

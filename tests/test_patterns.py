@@ -688,7 +688,9 @@ def test_the_readme_shows_a_pattern_as_it_is_tested(pattern: str, variant: str, 
     (section,) = re.findall(r"^## Bring your own model$(.*?)(?=^## |\Z)", readme, re.M | re.S)
     blocks = re.findall(r"^```python\n(.*?)^```$", section, re.M | re.S)
     shown = {block.splitlines()[0]: block for block in blocks}
-    for name in ("data.py", "model.py", "metrics.py"):
+    names = ["data.py", "model.py", "metrics.py"]
+    names += ["test_data_and_model.py"] if pattern == "euros" else []
+    for name in names:
         file = (PATTERNS / pattern / name).read_text()
         assert len(file.splitlines()) <= 30
         assert shown.get(file.splitlines()[0]) == file, f"{pattern}/{name} is not in the README"

@@ -113,6 +113,15 @@ def test_predictions_are_drawn_beside_what_came_true(outcomes, marks):
     assert page.count("as a table</summary>") == 3 + len(marks)
 
 
+def test_equal_values_are_a_line_on_scales_of_one_kind():
+    """Of one prediction alone, whose actual values need a logarithmic scale."""
+    hours = {"rows": [219.0], "predicted": [120.0], "actual": [400.0], "low": [60.0]}
+    trial = make_trial(9, outcomes={"numbers": {**hours, "high": [5200.0]}})
+    *_, chart = find_charts(make_report(trial, [trial]))
+    sides = [layer["encoding"][axis] for layer in chart["layer"] for axis in ("x", "y")]
+    assert {side["scale"].get("type") for side in sides if "scale" in side} == {"log"}
+
+
 def test_what_is_odd_about_the_rows_is_told():
     trial = make_trial(9, checks={"odd": ["2 of 102 tickets have no prediction: left out"]})
     assert "<p>2 of 102 tickets have no prediction: left out</p>" in make_report(trial, [trial])

@@ -17,7 +17,7 @@ from << cookiecutter.package_name >>.evaluation import (
     Unit,
     absolute_error,
 )
-from << cookiecutter.package_name >>.evaluation.history import judge_trial
+from << cookiecutter.package_name >>.evaluation.history import find_comparable, judge_trial
 from << cookiecutter.package_name >>.evaluation.selection import make_selection
 from << cookiecutter.package_name >>.evaluation.store import (
     check_place,
@@ -295,11 +295,20 @@ def test_a_small_number_is_not_shown_as_0(value, with_unit, without):
     assert [TRIAL.show(name, value) for name in ("MAE", "MSE")] == [with_unit, without]
 
 
+def test_trials_of_a_named_source_are_compared_with_each_other_alone():
+    sources = [None, {"data": "may.csv"}, {"data": "june.csv", "name": None}]
+    sources += [{"data": "sample", "name": "synthetic sample"}] * 2
+    trials = [replace(TRIAL, id=str(n), source=source) for n, source in enumerate(sources)]
+    assert [each.id for each in find_comparable(trials, trials[1])] == ["0", "2"]
+    assert [each.id for each in find_comparable(trials, trials[3])] == ["4"]
+
+
 @pytest.mark.parametrize(
     ("value", "interval", "words"),
     [
         (0.5, [0.4, 0.6], "m is better than always guessing 2.0 h: its MAE is 0.50 times"),
         (1.5, [1.4, 1.6], "m is worse than always guessing 2.0 h: its MAE is 1.50 times"),
+        (1.004, [1.001, 1.1], "m is worse than always guessing 2.0 h: its MAE is 1.0040 times"),
         (1.02, [0.9, 1.1], "m is no better than always guessing 2.0 h: its MAE is 1.02 times"),
         (0.5, None, "m compared with always guessing 2.0 h: its MAE is 0.50 times that of the"),
     ],

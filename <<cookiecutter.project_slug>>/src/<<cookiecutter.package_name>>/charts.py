@@ -153,10 +153,8 @@ def _draw_bins(bins: Mapping[str, list[float]], unit: Mapping[str, Any]) -> tupl
     columns = zip(bins["rows"], *numbers.values(), strict=True)
     rows = [dict(zip(("rows", *numbers), row, strict=True)) for row in columns]
     if "low" in bins:
-        across, up = (
-            _find_scale(rows, "predicted"),
-            _find_scale(rows, "predicted", "actual", "high"),
-        )
+        up = _find_scale(rows, "predicted", "actual", "high")
+        across = _find_scale(rows, "predicted", like=up)
     else:
         across = up = alt.Scale(domain=[0, 1])
     titles = [f"{name} {unit['symbol']}" for name in ("predicted", "actual")]
@@ -204,11 +202,14 @@ def _chart(rows: list[Row], *shown: str) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=rows)).encode(x=x, tooltip=tooltip)
 
 
-def _find_scale(rows: Sequence[Row], *names: str) -> alt.Scale:
-    """A scale that shows all values, but perhaps not all of their intervals."""
+def _find_scale(rows: Sequence[Row], *names: str, like: alt.Scale | None = None) -> alt.Scale:
+    """A scale that shows all values, but perhaps not all of their intervals.
+
+    It is logarithmic if another one is, or else if the values need that.
+    """
     values = [row[name] for row in rows for name in names if row.get(name) is not None]
     low, high = min(values, default=0.0), max(values, default=1.0)
-    if 0 < 10 * low < high:
+    if like["type"] == "log" if like else 0 < 10 * low < high:
         return alt.Scale(type="log", domain=[low / 2, high * 2], nice=False)
     margin = 0.3 * (high - low) or abs(high) or 1.0
     bottom = max(low - margin, 0.0) if low >= 0 else low - margin

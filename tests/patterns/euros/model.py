@@ -1,4 +1,4 @@
-"""The price of a house, by the estimator that scripts/train.py has trained."""
+"""The price of a house, by an estimator that was trained on earlier sales."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ COMPARED = ("baseline", "group")  # of the scoring; the first metric's name and 
 def find_comparable(trials: Iterable[Trial], trial: Trial) -> list[Trial]:
     """Find the earlier trials that a trial is compared with.
 
-    They are of the same flow, model, first metric, baseline and group, and of windows of the same
-    length, or without one. Of several trials of one window the latest counts: labels may have
-    arrived since the others were made.
+    They are of the same flow, model, first metric, baseline and group, of a source of the same
+    name, or without one, and of windows of the same length, or without one. Of several trials of
+    one window the latest counts: labels may have arrived since the others were made.
 
     Args:
         trials: In any order.
@@ -76,7 +76,8 @@ def get_kind(trial: Trial) -> tuple[object, ...]:
     metric = next(iter(trial.metrics), "")
     best = trial.scored("metrics", {}).get(metric, {}).get("best")
     what = [str(trial.scored(each)) for each in COMPARED]
-    return (trial.flow, trial.model, metric, best, *what, _span(trial))
+    source = (trial.source or {}).get("name")
+    return (trial.flow, trial.model, metric, best, *what, source, _span(trial))
 
 
 def _span(trial: Trial) -> timedelta | str:

@@ -146,7 +146,8 @@ class Trial:
         constant = self.scored("baseline")
         guess = "the same shares" if isinstance(constant, Mapping) else self._show_target(constant)
         error = "error in " if self.scored("metrics", {}).get(name, {}).get("best") else ""
-        ratio = f"its {error}{name} is {value:.2f} times that of the guess"
+        times = f"{value:.2f}" if value == 1 or abs(value - 1) >= 0.005 else f"{value:.4f}"
+        ratio = f"its {error}{name} is {times} times that of the guess"
         if not interval:
             few = f"on too few {self.scored('rows', 'rows')} to be certain"
             return f"{self.model} compared with always guessing {guess}: {ratio}, {few}"

@@ -97,7 +97,8 @@ def read_names(piece: pa.Buffer) -> list[str]:
     start = bytes(memoryview(piece)[:16_384])
     names = next(csv.reader(str(start, "utf-8-sig", "replace").strip().splitlines()), [])
     if wrong := [name for name in COLUMNS if names.count(name) != 1]:
-        raise InputError(f"its header must name {wrong[0]} once; it begins with {start[:30]!r}")
+        shown = start[:30].decode("utf-8-sig", "replace")
+        raise InputError(f"its header must name {wrong[0]} once; it begins with {shown!r}")
     return names
 
 
