@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -232,6 +234,24 @@ def test_a_flow_without_a_connection_runs_on_a_server_of_its_own(
     assert begin == "No connection to Prefect: starting a temporary server for this run ..."
     assert [line for line in lines if " | INFO    | " not in line] == []
     assert "Finished in state Completed" in lines[-1]
+
+
+def test_a_flow_that_is_interrupted_ends_soon_and_so_does_its_server(
+    prefect: Prefect, another, make_prefect_home, tmp_path
+):
+    """Ctrl-C reaches all processes of the terminal, but the run needs its server to the end."""
+    project = another(project_slug="stopped")
+    make_prefect_home(tmp_path / ".prefect-stopped")
+    log = tmp_path / "log"
+    flow = (project.python, "-m", "stopped.orchestration.flow")
+    environment = {**prefect.environment, "HOME": str(tmp_path)}
+    with background(project, log, environment, command=flow) as process:
+        wait_until(lambda: "Beginning flow run" in log.read_text(), "the run")
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 1, log.read_text()
+    assert "Aborted!" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert str(project.python) not in run("ps", "-eo", "args").stdout
 
 
 def test_a_temporary_server_that_does_not_start_says_why(prefect: Prefect, another, tmp_path):

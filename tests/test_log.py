@@ -44,7 +44,7 @@ on_each_python = pytest.mark.parametrize("commands_of_module", PYTHONS, indirect
             ["line 7:"],
         ),
         (make_csv([["x", '"a\n\x1b[2J"', "1/1/2016 10:00", "?"]]), ["line 3:", r"'a\n\x1b[2J'"]),
-        (b"", ["must name number once", "b''"]),
+        (b"", ["must name number once", "''"]),
         (b"\n\n", ["must name number once"]),
         (make_csv([]), ["holds no events"]),
         (make_csv([*ROWS, ["x", "1/1/2016 10:00"]]), ["Expected 4 columns, got 2"]),
@@ -54,11 +54,15 @@ on_each_python = pytest.mark.parametrize("commands_of_module", PYTHONS, indirect
             .encode("latin-1"),
             ["invalid UTF8"],
         ),
-        (b"x" * 200_000 + b"\n1\n", ["must name number once", "b'xxxx"]),
+        (b"x" * 200_000 + b"\n1\n", ["must name number once", "'xxxx"]),
         (b"\xff\xfe" + make_csv(ROWS).decode().encode("utf-16-le"), ["must name number once"]),
-        (bytes(20_000_000), ["must name number once", r"b'\x00"]),
-        (b",".join(b"%d" % n for n in range(1_000_000)), ["must name number once", "b'0,1,2"]),
-        (b'"' + b"x," * 1_000_000, ["must name number once"]),
+        (bytes(20_000_000), ["must name number once", r"'\x00"]),
+        (b",".join(b"%d" % n for n in range(1_000_000)), ["must name number once", "'0,1,2"]),
+        (b'"' + b"x," * 1_000_000, ["begins with '\"x,x,", "has a quote that is not closed"]),
+        (
+            make_csv([*ROWS, ["y", "1/1/2016 10:00", "1/1/2016 10:00", '"'], *ROWS]),
+            ["begins with 'y,"],
+        ),
     ],
     ids=lambda value: ascii(value[-30:]) if isinstance(value, bytes) else "",
 )
@@ -461,6 +465,21 @@ def test_blocks_of_a_csv_file_are_the_log(commands, tmp_path, form):
     assert found == 59_999
     assert blocks > 5
     assert size < 1000
+
+
+def test_a_quote_that_is_not_closed_takes_no_rows_away(commands, tmp_path):
+    rows = make_rows(60_000)
+    rows[25_000][-1] = '"never'
+    (tmp_path / "log.csv").write_bytes(make_csv(rows))
+    assert_refused(commands.evaluate("--data", tmp_path / "log.csv"), rows[25_000][0], "not closed")
+
+
+def test_a_block_may_have_no_row_that_counts(commands, tmp_path):
+    rows = make_rows(10_000)
+    for row in rows[3_000:6_000]:
+        row[2] = None
+    write_parquet(commands, tmp_path / "log.parquet", rows, "pa.timestamp('ms')", 3_000)
+    assert compare(commands, tmp_path / "log.parquet")[:2] == [4, 7_000]
 
 
 def test_a_quote_within_a_value_is_left_to_the_parser(commands, tmp_path):

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import vl_convert
@@ -123,6 +124,7 @@ def test_equal_values_are_a_line_on_scales_of_one_kind():
 
 
 def test_what_is_odd_about_the_rows_is_told():
+    assert make_report(make_trial(9, checks={"odd": None}), HISTORY)
     trial = make_trial(9, checks={"odd": ["2 of 102 tickets have no prediction: left out"]})
     assert "<p>2 of 102 tickets have no prediction: left out</p>" in make_report(trial, [trial])
 
@@ -212,8 +214,13 @@ def test_what_stands_in_the_way_is_said(tmp_path, trials):
     with pytest.raises(InputError, match="there are no trials yet"):
         write_report(trials, tmp_path / "page.html")
     write_trial_summary(HISTORY[0], trials)
-    with pytest.raises(InputError, match="give another path with --out"):
-        write_report(trials, tmp_path)
+    for path in (tmp_path, Path("/dev/null"), Path()):
+        with pytest.raises(InputError, match="is not a file; give another path with --out"):
+            write_report(trials, path)
+    link = tmp_path / "link.html"
+    link.symlink_to(tmp_path / "page.html")
+    assert write_report(trials, link) == tmp_path / "page.html"
+    assert link.is_symlink()
 
 
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch, capsys):

@@ -111,6 +111,7 @@ def test_probabilities_of_classes_are_put_into_the_order_of_the_classes():
     [
         ([1.0, 2.0], "predict returned 2 values for 3 rows"),
         ([float("nan")] * 3, "predict returned no value that is not missing, for 3 rows; fix"),
+        ([[1.0], [2.0, 3.0], [6.0]], "predict: setting an array element with a sequence.*; return"),
         ([[1.0], [2.0], [6.0]], r"predict returned an array of shape \(3, 1\)"),
         (["a", "b", "c"], "predict returned values of type .*, but get_target of type float64"),
         (ACTUAL[::-1], "predict returned the rows with another index, or in another order"),

@@ -40,7 +40,7 @@ def write_report(place: str, path: Path) -> Path:
 
     Args:
         place: Where trials are kept.
-        path: The file; an existing one is replaced.
+        path: The file; an existing one is replaced, of a link the one that it leads to.
 
     Returns:
         The file's path.
@@ -54,12 +54,15 @@ def write_report(place: str, path: Path) -> Path:
         raise InputError("report: there are no trials yet; `evaluate` or `backfill` makes some")
     kind = get_kind(max(of_models, key=lambda trial: trial.created_at))
     latest = [trial for trial in of_models if get_kind(trial) == kind][-1]
+    path = path.expanduser().resolve()
+    if path.exists() and not path.is_file():
+        raise InputError(f"report: {path} is not a file; give another path with --out")
     try:
         atomic_write(path, make_report(latest, trials).encode(), replace=True)
     except OSError as error:
         problem = f"{path} cannot be written: {error.strerror}"
         raise InputError(f"report: {problem}; give another path with --out") from error
-    return path.absolute()
+    return path
 
 
 def make_report(latest: Trial, trials: Sequence[Trial]) -> str:

@@ -128,7 +128,10 @@ def fold(codes: Array, common: Array) -> Array:
 
 def as_array(function: str, values: Any, count: int) -> tuple[Array, Array]:  # noqa: ANN401
     """The values as an array of numbers, or of objects for classes; and which are not missing."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # of lists that differ in length
+        raise InputError(f"{function}: {error}; return numbers or classes, one per row") from None
     if array.ndim == 0 or array.dtype.kind in "mMcV":  # times, for one, have no unit
         shown = type(values).__name__ if array.ndim == 0 else array.dtype
         raise InputError(f"{function} returned {shown}; return numbers or classes, one per row")

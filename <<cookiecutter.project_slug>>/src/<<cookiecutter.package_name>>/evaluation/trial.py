@@ -157,7 +157,7 @@ class Trial:
     @property
     def sentences(self) -> list[str]:
         """What a person is told of the trial."""
-        odd = (self.checks or {}).get("odd", ())
+        odd = (self.checks or {}).get("odd") or ()
         more = (self.comparison, self.verdict, self._against_other_model, *odd)
         return [self.sentence, *filter(None, more)]
 

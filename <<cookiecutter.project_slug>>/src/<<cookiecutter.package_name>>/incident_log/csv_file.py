@@ -25,14 +25,19 @@ AHEAD = 8  # pieces that may wait to be parsed
 # Whole rows: quotes enclose a value, line breaks in it included, if they begin it. Not more than
 # 1,000 at once, as the way back through them is kept in memory. Possessive loops are of single
 # characters alone: Python 3.11.2, which Debian 12 has, gets others wrong (gh-106052).
-QUOTED = rb'(?:(?<![^,\n])|(?<=\A\xef\xbb\xbf))"[^"]*+(?:""[^"]*+)*"(?=[,\r\n])'
-ROWS = re.compile(rb'(?:[^"\n]*+(?:%b[^"\n]*+)*\n){1,1000}' % QUOTED)
+BEGIN = rb'(?:(?<![^,\n])|(?<=\A\xef\xbb\xbf))"[^"]*+(?:""[^"]*+)*'
+VALUES = rb'[^"\n]*+(?:%b"(?=[,\r\n])[^"\n]*+)*' % BEGIN
+ROWS = re.compile(rb"(?:%b\n){1,1000}" % VALUES)
+UNCLOSED = re.compile(rb"%b%b\Z" % (VALUES, BEGIN))
 
 
 def pieces(file: IO[bytes]) -> Iterator[tuple[pa.Buffer, bool]]:
     """A CSV file in pieces of whole rows, and whether there may be quotes in each.
 
     No piece is empty, but that of an empty file.
+
+    Raises:
+        InputError: A quote is not closed, so that all that follows would be one value.
     """
     limit = load_settings().data_max_bytes
     size, rest, is_first = FIRST_PIECE, b"", True
@@ -43,11 +48,15 @@ def pieces(file: IO[bytes]) -> Iterator[tuple[pa.Buffer, bool]]:
             return
         size, is_first = max(size, min(PIECE, file.tell() // 50)), False
         check_size(file.tell(), limit)
-        end = piece.size
-        if not is_last and not (end := _find_end(piece, has_quotes)):
+        end = _find_end(piece, has_quotes) if piece.size else 0
+        if not is_last and not end:
             # A quote within a value, or no line breaks: only the parser knows.
-            piece, has_quotes = _copy(piece.to_pybytes() + file.read()), True
+            piece, has_quotes, is_last = _copy(piece.to_pybytes() + file.read()), True, True
             check_size(file.tell(), limit)
+        if is_last:
+            if has_quotes and UNCLOSED.match(piece, end):
+                row = bytes(memoryview(piece)[end : end + 30]).decode("utf-8", "replace")
+                raise InputError(f"the row that begins with {row!r} has a quote that is not closed")
             end = piece.size
         yield piece.slice(0, end), has_quotes
         rest = piece.slice(end).to_pybytes()

@@ -246,6 +246,8 @@ def _to_pandas(column: pa.ChunkedArray) -> Any:  # noqa: ANN401  pandas'
     if column.type != TEXT:
         parts = [each.to_numpy() for each in column.chunks]
         return np.concatenate([np.empty(0, "datetime64[ms]"), *parts])  # not in Arrow's memory
+    if not column.num_chunks:  # a block of which no row has both times
+        column = pa.chunked_array([pa.array([], TEXT)])
     names = column.chunk(0).dictionary.to_pandas()
     codes = pa.chunked_array([each.indices for each in column.chunks]).fill_null(-1)
     smallest = np.min_scalar_type(-len(names) - 1)
