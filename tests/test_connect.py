@@ -251,7 +251,7 @@ def test_a_flow_that_is_interrupted_ends_soon_and_so_does_its_server(
         assert process.wait(30) == 1, log.read_text()
     assert "Aborted!" in log.read_text()
     assert "Traceback" not in log.read_text()
-    assert str(project.python) not in run("ps", "-eo", "args").stdout
+    assert str(project.python) not in run("ps", "-ewwo", "args").stdout
 
 
 def test_a_temporary_server_that_does_not_start_says_why(prefect: Prefect, another, tmp_path):
